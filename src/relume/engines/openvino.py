@@ -1,0 +1,195 @@
+r"""OpenVINO: the fastest on ordinary CPUs, in bf16 where the CPU has it.
+
+OpenVINO picks its precision by itself; what it picked is read back, and one that the model is not made
+for is not accepted from it. Every input shape gets a model compiled for exactly that shape, which is faster
+than one for all shapes; as tiles have one fixed size, there are few.
+
+The package brings ``openvino-telemetry``. That is called by its model *conversion* only, which is not used
+here: reading, compiling and running a graph send nothing (a test holds this).
+"""
+
+__all__ = ["NAMES", "OpenvinoEngine", "load", "probe"]
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from relume.bundle import Bundle
+from relume.engines.engine import (
+    Build,
+    Engine,
+    Status,
+    allowed,
+    failures,
+    feeds,
+    unavailable,
+    version_of,
+)
+from relume.errors import BundleCorrupt, EngineUnavailable
+
+NAMES = ("openvino",)
+_PRECISIONS = {
+    "f32": "f32",
+    "bf16": "bf16",
+    "bfloat16": "bf16",
+    "f16": "f16",
+    "float16": "f16",
+    "float32": "f32",
+}
+_HINT = "INFERENCE_PRECISION_HINT"
+_SHAPES = 6  # compiled models that are kept
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class OpenvinoEngine(Engine):
+    """A graph, compiled once for each shape that comes."""
+
+    def __init__(
+        self, bundle: Bundle, graph: str, core: Any, device: str, precision: str, threads: int | None
+    ) -> None:
+        self.name, self.device, self.precision = "openvino", device.lower().replace(".", ":"), precision
+        self.version = version_of("openvino")
+        self._bundle, self._core, self._target = bundle, core, device
+        self._inputs = bundle.facts(graph)["inputs"]
+        self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", _HINT: precision}
+        if threads is not None:
+            self._options["INFERENCE_NUM_THREADS"] = threads
+        self._requests: OrderedDict[Shapes, Any] = OrderedDict()
+        self._lock = threading.Lock()  # a request serves one caller at a time
+        with failures(self.name, bundle, loading=True):
+            self._model = core.read_model(str(bundle.graph(graph)))
+        there = {name for port in self._model.inputs for name in port.get_names()}
+        missing = [port["name"] for port in self._inputs if port["name"] not in there]
+        if missing:
+            raise BundleCorrupt(
+                f'graph "{graph}" of "{bundle.name}" has no input {missing[0]}; install it anew'
+            )
+
+    def __call__(self, *arrays: Any) -> Any:
+        values = feeds(self._inputs, arrays)
+        with self._lock, failures(self.name, self._bundle):
+            request = self._request({name: value.shape for name, value in values.items()})
+            result = request.infer(values, share_inputs=True)
+            return np.array(result[0], np.float32)  # a copy: the request reuses its memory
+
+    def _request(self, shapes: dict[str, tuple[int, ...]]) -> Any:
+        key: Shapes = tuple(shapes.values())
+        if key not in self._requests:
+            model = self._model.clone()
+            model.reshape({name: list(shape) for name, shape in shapes.items()})
+            compiled = self._core.compile_model(model, self._target, self._options)
+            _confirm(compiled, self.precision)
+            while len(self._requests) >= _SHAPES:
+                self._requests.popitem(last=False)
+            self._requests[key] = compiled.create_infer_request()
+        self._requests.move_to_end(key)
+        return self._requests[key]
+
+
+def probe() -> Status:
+    """What OpenVINO can do here; imports it only when it is installed."""
+    if importlib.util.find_spec("openvino") is None:
+        return Status("openvino", False, str(unavailable("openvino", "openvino", None)))
+    try:
+        import openvino
+
+        core = openvino.Core()
+        targets = list(core.available_devices)
+    except (ImportError, OSError, RuntimeError) as error:
+        return Status("openvino", False, f"openvino is installed but does not load: {error}")
+    if not targets:
+        return Status("openvino", False, "openvino finds no device here; use --engine onnx")
+    precisions = [name for name in ("f32", "bf16", "f16") if _precision(core, targets[0], name) == name]
+    return Status(
+        "openvino",
+        True,
+        version=version_of("openvino"),
+        devices=tuple(target.lower().replace(".", ":") for target in targets),
+        precisions=tuple(precisions),
+    )
+
+
+def load(
+    bundle: Bundle,
+    graph: str,
+    *,
+    name: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    build: Build | None,
+) -> Engine:
+    """Reads the graph; ``device`` is auto or cpu, or gpu, gpu:N and npu where OpenVINO finds one.
+
+    Raises:
+        EngineUnavailable: OpenVINO, the device or the precision is not there.
+        BundleCorrupt: a file of the bundle is not what it should be.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        raise unavailable("openvino", "openvino", None)
+    try:
+        import openvino
+    except (ImportError, OSError) as error:
+        raise EngineUnavailable(
+            f"openvino is installed but does not load: {error}; use --engine onnx"
+        ) from error
+    accepted = allowed(bundle, precision)
+    with failures(name, bundle):
+        core = openvino.Core()
+        target = _target(device, list(core.available_devices))
+        chosen = _choose(core, target, precision, accepted)
+    return OpenvinoEngine(bundle, graph, core, target, chosen, threads)
+
+
+def _target(device: str, there: list[str]) -> str:
+    target = "CPU" if device == "auto" else device.upper().replace(":", ".")
+    # Two GPUs are called GPU.0 and GPU.1, and a single one GPU.
+    if target in there or f"{target}.0" in there:
+        return target
+    names = ", ".join(name.lower().replace(".", ":") for name in there)
+    raise EngineUnavailable(f"engine openvino has no device {device}; it finds {names or 'none'}")
+
+
+def _choose(core: Any, target: str, precision: str, accepted: tuple[str, ...]) -> str:
+    """The precision that will run: OpenVINO's own choice if the model was checked at it, else f32."""
+    wanted = None if precision == "auto" else precision
+    real = _precision(core, target, wanted)
+    if real in accepted:
+        return real
+    if precision == "auto" and "f32" in accepted and _precision(core, target, "f32") == "f32":
+        return "f32"
+    raise EngineUnavailable(
+        f"engine openvino runs at {real} on this {target}, not at {precision}; use --precision auto or f32"
+    )
+
+
+def _precision(core: Any, target: str, wanted: str | None) -> str:
+    """Compiles a model of one operation and reads back at which precision it runs.
+
+    A CPU without bf16 takes the hint and computes in f32; only the compiled model tells.
+    """
+    from openvino import Model, opset13
+
+    x = opset13.parameter([1, 1], np.float32)
+    try:
+        compiled = core.compile_model(
+            Model([opset13.relu(x)], [x]), target, {_HINT: wanted} if wanted is not None else {}
+        )
+    except RuntimeError:
+        return "none"
+    return _read(compiled)
+
+
+def _read(compiled: Any) -> str:
+    real = compiled.get_property(_HINT)
+    return _PRECISIONS.get(real.to_string() or real.get_type_name(), "none")
+
+
+def _confirm(compiled: Any, precision: str) -> None:
+    real = _read(compiled)
+    if real != precision:
+        raise EngineUnavailable(f"engine openvino compiled the model at {real}, not at {precision}")

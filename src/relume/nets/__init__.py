@@ -1,0 +1,42 @@
+r"""Torch modules: a frozen config in, (B,C,H,W) → (B,C′,H′,W′).
+
+>>> net = build("unet", {"base": 8, "multipliers": (1, 2), "conditional": False})
+>>> import torch
+>>> net(torch.zeros(1, 3, 16, 16), torch.ones(1)).shape
+torch.Size([1, 3, 16, 16])
+"""
+
+__all__ = ["NETS", "build", "Restorer", "RestorerConfig", "ToneConfig", "ToneNet", "UNet", "UNetConfig"]
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from relume.nets.restorer import Restorer, RestorerConfig
+from relume.nets.tone import ToneConfig, ToneNet
+from relume.nets.unet import UNet, UNetConfig
+
+NETS: dict[str, tuple[type[Any], type[nn.Module]]] = {
+    "restorer": (RestorerConfig, Restorer),
+    "tone": (ToneConfig, ToneNet),
+    "unet": (UNetConfig, UNet),
+}
+
+
+def build(kind: str, config: Mapping[str, Any]) -> nn.Module:
+    """The net of that kind; lists in ``config`` (as JSON has them) become tuples.
+
+    Raises
+    ------
+    ValueError
+        If the kind or one of the config's keys is unknown.
+    """
+    if kind not in NETS:
+        raise ValueError(f"no net is called {kind!r}; there are: {', '.join(NETS)}")
+    config_type, net = NETS[kind]
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    unknown = set(plain) - set(config_type.__dataclass_fields__)
+    if unknown:
+        raise ValueError(f"net {kind!r} has no setting {', '.join(sorted(unknown))}")
+    return net(config_type(**plain))

@@ -1,0 +1,210 @@
+r"""A picture in tiles of one fixed size, and back without seams.
+
+The picture is cut into overlapping squares that lie evenly spread, so that every tile holds real pixels and
+the first and last ones end at the picture's own borders. Between neighbours only the middle half of
+``overlap`` is crossfaded; the outer quarters are context that a network needs and nobody sees:
+
+.. code-block:: text
+
+    tile a  ───────────────────┐ weight 1 ╲ fades ╲ 0
+    tile b            0 ╱ fades ╱ weight 1 ┌───────────────────
+                      ┆ ¼ ┆   ½   ┆ ¼ ┆          of the overlap
+
+The weights are raised cosines that sum to one. A function whose value at a pixel depends on its surroundings
+up to ``overlap // 4`` pixels away therefore gives the same picture through the tiles as without them.
+"""
+
+__all__ = ["Tile", "grid", "apply", "strips"]
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from relume.errors import UsageError
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One square of the grid: it covers rows ``y … y+size`` and columns ``x … x+size`` of the picture."""
+
+    y: int
+    x: int
+    size: int
+
+
+@dataclass(frozen=True)
+class _Span:
+    """One tile along one axis: before ``fade`` its predecessor rules, after ``fade + len(ramp)`` it does."""
+
+    start: int
+    fade: int
+    ramp: Array
+
+
+def grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
+    r"""Lists the tiles that cover a picture, row by row.
+
+    Neighbours share at least ``overlap`` pixels. Where the picture is smaller than a tile, that one tile
+    reaches beyond it.
+
+    Raises:
+        UsageError: a size is not positive, or ``overlap`` is above half a tile.
+
+    >>> grid(100, 40, 64, 16)
+    [Tile(y=0, x=0, size=64), Tile(y=36, x=0, size=64)]
+    """
+    rows, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
+    return [Tile(row.start, column.start, tile) for row in rows for column in columns]
+
+
+def apply(
+    function: Callable[[Array], npt.ArrayLike],
+    picture: npt.NDArray[np.floating],
+    *,
+    tile: int = 512,
+    overlap: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Array:
+    r"""Applies a function to a picture of any size, tile by tile.
+
+    Besides the picture and the result, no more than two rows of tiles are in memory.
+
+    Arguments:
+        function: :math:`(tile, tile, C) \to (tile, tile, C')`, always called with exactly that size; what the
+            picture lacks is mirrored.
+        picture: :math:`(H, W, C)`.
+        overlap: pixels that neighbours share, at most half a tile; a quarter of it is pure context.
+        progress: called with (tiles done, tiles in all) after each tile.
+
+    Returns:
+        :math:`(H, W, C')`, float32. The identity comes back unchanged to the last bit.
+
+    Raises:
+        UsageError: the picture is not HWC or empty, the overlap is too large, or the function gives back
+            another size.
+
+    >>> picture = np.random.default_rng(0).random((70, 90, 3), dtype=np.float32)
+    >>> bool((apply(lambda x: x, picture, tile=32, overlap=8) == picture).all())
+    True
+    """
+    result: Array | None = None
+    for y, rows in strips(function, picture, tile=tile, overlap=overlap, progress=progress):
+        if result is None:
+            result = np.empty((*picture.shape[:2], rows.shape[2]), np.float32)
+        result[y : y + len(rows)] = rows
+    assert result is not None  # a picture has at least one row
+    return result
+
+
+def strips(
+    function: Callable[[Array], npt.ArrayLike],
+    picture: npt.NDArray[np.floating],
+    *,
+    tile: int = 512,
+    overlap: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[int, Array]]:
+    r"""Does the work of :func:`apply`, handing out finished rows from top to bottom.
+
+    For callers that keep less than the whole float32 result. Arguments and errors are those of :func:`apply`.
+
+    Yields:
+        ``(y, rows)``: the finished rows from ``y`` on, :math:`(h, W, C')`. Together they are the result.
+    """
+    if picture.ndim != 3 or 0 in picture.shape:
+        raise UsageError(f"tiles need a picture of shape (H, W, C), not {picture.shape}")
+    height, width = picture.shape[:2]
+    spans, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
+    total, done = len(spans) * len(columns), 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    waiting: Array | None = None  # rows of the strip above, from its first unfinished row on
+    for index, span in enumerate(spans):
+        strip = _strip(function, picture, span.start, tile, columns, advance)
+        rows = strip[span.fade - span.start : height - span.start]
+        if waiting is not None:
+            _crossfade(waiting, rows, span.ramp, axis=0)
+        # What the next strip has no part in is finished; the rest waits for it.
+        end = spans[index + 1].fade if index + 1 < len(spans) else height
+        yield span.fade, rows[: end - span.fade]
+        waiting = rows[end - span.fade :]
+
+
+def _strip(
+    function: Callable[[Array], npt.ArrayLike],
+    picture: npt.NDArray[np.floating],
+    y: int,
+    tile: int,
+    columns: list[_Span],
+    advance: Callable[[], None],
+) -> Array:
+    """Runs one row of tiles and blends them from left to right: (tile, W, C')."""
+    width = picture.shape[1]
+    strip: Array | None = None
+    for column in columns:
+        done = np.asarray(function(_cut(picture, y, column.start, tile)), np.float32)
+        if done.ndim != 3 or done.shape[:2] != (tile, tile):
+            raise UsageError(f"a tile of {tile}×{tile} came back with shape {done.shape}")
+        if strip is None:
+            strip = np.empty((tile, width, done.shape[2]), np.float32)
+        part = done[:, column.fade - column.start : width - column.start].copy()
+        _crossfade(strip[:, column.fade :], part, column.ramp, axis=1)
+        strip[:, column.fade : column.fade + part.shape[1]] = part
+        advance()
+    assert strip is not None  # an axis has at least one tile
+    return strip
+
+
+def _crossfade(old: Array, new: Array, ramp: Array, *, axis: int) -> None:
+    """Fades from ``old`` to ``new`` along ``axis``, inside ``new``.
+
+    Written as a + w (b − a), which is exactly a where a = b.
+    """
+    count = len(ramp)
+    where = (slice(None),) * axis + (slice(0, count),)
+    weight = ramp.reshape((count,) + (1,) * (2 - axis))
+    new[where] = old[where] + weight * (new[where] - old[where])
+
+
+def _cut(picture: npt.NDArray[np.floating], y: int, x: int, tile: int) -> Array:
+    height, width = picture.shape[:2]
+    if y + tile <= height and x + tile <= width:
+        return np.array(picture[y : y + tile, x : x + tile], np.float32)
+    rows, columns = _mirror(y, tile, height), _mirror(x, tile, width)
+    return picture[rows[:, None], columns].astype(np.float32)
+
+
+def _mirror(start: int, count: int, length: int) -> npt.NDArray[np.intp]:
+    """Indices start … start+count, thrown back at the ends of an axis without repeating the end pixels."""
+    period = max(2 * (length - 1), 1)
+    index = np.arange(start, start + count) % period
+    return np.minimum(index, (period - index) % period) if length > 1 else np.zeros(count, np.intp)
+
+
+def _axis(length: int, tile: int, overlap: int) -> list[_Span]:
+    """Lays tiles along one axis, evenly spread, with the crossfade in the middle of what neighbours share.
+
+    With overlap ≤ tile / 2 two crossfades never meet, so at most two tiles have a say in one pixel.
+    """
+    if length < 1 or tile < 1 or not 0 <= overlap <= tile // 2:
+        raise UsageError(
+            f"tiles of {tile} pixels that overlap by {overlap}: use an overlap of 0 to {tile // 2}"
+        )
+    count = 1 + max(0, -(-(length - tile) // (tile - overlap)))
+    fade = overlap // 2
+    ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(fade, 1))).astype(np.float32)
+    spans = [_Span(0, 0, ramp[:0])]
+    for index in range(1, count):
+        start = (index * (length - tile) + (count - 1) // 2) // (count - 1)
+        shared = spans[-1].start + tile - start
+        spans.append(_Span(start, start + (shared - fade) // 2, ramp))
+    return spans

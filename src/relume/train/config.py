@@ -1,0 +1,71 @@
+r"""Frozen recipes: everything that decides what a training run computes."""
+
+__all__ = ["TrainConfig", "TRAINABLE"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One net, its data, its objective and its optimiser.
+
+    The learning rate rises over ``warmup`` steps, stays, and falls linearly to zero over the last ``decay``
+    share of ``steps``: a run can be prolonged from any checkpoint before the fall.
+    """
+
+    net: str
+    config: Mapping[str, Any]
+    objective: str
+    pair: str
+    size: int
+    batch: int
+    steps: int
+    lr: float
+    warmup: int = 300
+    decay: float = 0.3
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    exclude: tuple[str, ...] = ()
+    betas: tuple[float, float] = field(default=(0.9, 0.99))
+
+    def rate(self, step: int) -> float:
+        """The learning rate at ``step`` (0-based)."""
+        falling = self.steps * (1 - self.decay)
+        left = 1.0 if step < falling else max(0.0, (self.steps - step) / max(1.0, self.steps - falling))
+        return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * left
+
+
+TRAINABLE: Mapping[str, TrainConfig] = {
+    "photo": TrainConfig(
+        net="restorer",
+        config={},
+        objective="restore",
+        pair="photo",
+        size=112,
+        batch=16,
+        steps=20_000,
+        lr=2.5e-3,
+    ),
+    "photo-tone": TrainConfig(
+        net="tone", config={}, objective="tone", pair="tone", size=128, batch=32, steps=6_000, lr=1e-3
+    ),
+    # The original system: a conditional U-Net, ε-prediction, 300 steps.
+    "ddpm": TrainConfig(
+        net="unet", config={}, objective="epsilon", pair="damaged", size=64, batch=16, steps=20_000, lr=2e-4
+    ),
+    # Its first stage: the same net without a condition.
+    "generator": TrainConfig(
+        net="unet",
+        config={"conditional": False},
+        objective="epsilon",
+        pair="generation",
+        size=64,
+        batch=16,
+        steps=20_000,
+        lr=2e-4,
+    ),
+}

@@ -1,0 +1,268 @@
+r"""The one training loop: EMA, clipping, bf16, exact resume, a log that can be looked at."""
+
+__all__ = ["Run", "train"]
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from relume.errors import TrainingError
+from relume.nets import build
+from relume.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from relume.train.config import TrainConfig
+from relume.train.objectives import OBJECTIVES
+from relume.train.pairs import Batches
+from relume.train.photos import Photos, find_photos, split_photos
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how a recipe runs, as opposed to what it computes.
+
+    ``device`` is ``auto``, ``cpu`` or ``cuda``; ``precision`` is ``auto``, ``f32`` or ``bf16``; ``workers``
+    is the number of processes that make pairs; ``save_every`` and ``look_every`` count steps.
+    """
+
+    data: Path
+    out: Path
+    device: str = "auto"
+    precision: str = "auto"
+    compiled: bool = False
+    workers: int = 1
+    save_every: int = 500
+    look_every: int = 1000
+    init: Path | None = None
+
+
+class _Interrupt:
+    """Turns the first Ctrl-C or SIGTERM into a request to stop after the current step."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "_Interrupt":
+        self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+
+def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
+    """Train, or go on where ``run.out`` holds a checkpoint; returns the last checkpoint.
+
+    On a CPU an interrupted and resumed run computes what an uninterrupted one computes, to the bit.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing to train on, or ``run.out`` holds a run of another recipe.
+    KeyboardInterrupt
+        After a checkpoint was written, if the user asked to stop.
+    """
+    accelerator = _accelerator(run)
+    torch.manual_seed(config.seed)
+    net = build(config.net, config.config).to(accelerator.device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+    )
+    average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    start = _resume(config, run, net, average, optimizer, report)
+    training, held_out = split_photos(find_photos(run.data, exclude=config.exclude), seed=config.seed)
+    report(f"{len(training)} photographs to learn from, {len(held_out)} held out")
+    photos, held = Photos(training, side=max(192, config.size)), Photos(held_out, side=max(192, config.size))
+    batches = _batches(config, run, photos, accelerator, start)
+    forward = torch.compile(net) if run.compiled else net
+    wrapped, prepared = accelerator.prepare(forward, optimizer)
+    log = _Log(run.out, config, start, report)
+    with _Interrupt() as interrupt:
+        for step, batch in batches:
+            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator)
+            last = step + 1 == config.steps
+            log.add(step, figures, config.rate(step))
+            if accelerator.is_main_process and ((step + 1) % run.look_every == 0 or last):
+                _look(config, run, average, held, step + 1, log)
+            if accelerator.is_main_process and ((step + 1) % run.save_every == 0 or last or interrupt.asked):
+                save_checkpoint(
+                    run.out,
+                    step=step + 1,
+                    net=net,
+                    average=average,
+                    optimizer=optimizer,
+                    facts=_facts(config),
+                )
+            if interrupt.asked and not last:
+                report(f"stopped after step {step + 1}: the same command goes on from there")
+                raise KeyboardInterrupt
+    found = latest_checkpoint(run.out)
+    if found is None:
+        raise TrainingError(f"{run.out} holds no checkpoint: there was nothing left to train")
+    return found
+
+
+def _accelerator(run: Run) -> Accelerator:
+    wants_cpu = run.device == "cpu" or (run.device == "auto" and not torch.cuda.is_available())
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("no CUDA device is available: use --device cpu")
+    precision = "bf16" if run.precision in ("auto", "bf16") else "no"
+    return Accelerator(cpu=wants_cpu, mixed_precision=precision)
+
+
+def _facts(config: TrainConfig) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(config)))
+
+
+def _resume(
+    config: TrainConfig,
+    run: Run,
+    net: nn.Module,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    report: Report,
+) -> int:
+    found = latest_checkpoint(run.out)
+    if found is None:
+        if run.init is not None:
+            load_checkpoint(run.init, net=net, average=average, optimizer=None)
+        return 0
+    step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer)
+    changed = [key for key, value in _facts(config).items() if key != "steps" and facts.get(key) != value]
+    if changed:
+        raise TrainingError(
+            f"{run.out} holds a run with another {', '.join(changed)}: "
+            "choose another --out, or the same settings"
+        )
+    report(f"goes on after step {step} of {config.steps}")
+    return step
+
+
+def _batches(
+    config: TrainConfig, run: Run, photos: Photos, accelerator: Accelerator, start: int
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    data = Batches(
+        photos,
+        pair=config.pair,
+        size=config.size,
+        batch=config.batch,
+        seed=config.seed,
+        process=accelerator.process_index,
+    )
+    steps = range(start, config.steps)
+    loader = DataLoader(
+        data,
+        batch_size=None,
+        sampler=steps,
+        num_workers=run.workers,
+        prefetch_factor=4 if run.workers else None,
+        worker_init_fn=_one_thread if run.workers else None,
+        pin_memory=accelerator.device.type == "cuda",
+        multiprocessing_context="fork" if run.workers else None,
+    )
+    for step, batch in zip(steps, loader, strict=True):
+        yield step, {key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()}
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+
+
+def _step(
+    config: TrainConfig,
+    step: int,
+    forward: nn.Module,
+    optimizer: Any,
+    net: nn.Module,
+    average: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate(step)
+    loss, figures = OBJECTIVES[config.objective](forward, batch)
+    accelerator.backward(loss)
+    norm = accelerator.clip_grad_norm_(net.parameters(), config.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    decay = min(config.ema, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, value in net.state_dict().items():
+            average[name].lerp_(value, 1 - decay)
+    return {"loss": loss.detach(), "grad": torch.as_tensor(norm).detach(), **figures}
+
+
+def _look(
+    config: TrainConfig, run: Run, average: dict[str, Tensor], held: Photos, step: int, log: "_Log"
+) -> None:
+    """Validate the average on held-out photographs and save a grid of pictures."""
+    from relume.train.validate import validate
+
+    if len(held):
+        log.write(step, validate(config, average, held, run.out / f"samples-{step:07d}.png"))
+
+
+class _Log:
+    """One JSON line every 50 steps in ``log.jsonl``; progress with an estimate of the time left."""
+
+    def __init__(self, out: Path, config: TrainConfig, start: int, report: Report) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self.path, self.config, self.report = out / "log.jsonl", config, report
+        (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
+        self.sums: dict[str, float] = {}
+        self.count, self.start, self.began = 0, start, time.monotonic()
+        self.board = _board(out)
+
+    def add(self, step: int, figures: dict[str, Tensor], rate: float) -> None:
+        for key, value in figures.items():
+            self.sums[key] = (
+                self.sums.get(key, 0.0) + value.float()
+            )  # stays on the device until it is written
+        self.count += 1
+        if (step + 1) % 50 and step + 1 != self.config.steps:
+            return
+        means = {key: round(float(value) / self.count, 5) for key, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        per_step = (time.monotonic() - self.began) / (step + 1 - self.start)
+        left = (self.config.steps - step - 1) * per_step
+        self.write(
+            step + 1, {**means, "lr": round(rate, 7), "samples_per_s": round(self.config.batch / per_step, 1)}
+        )
+        shown = " ".join(f"{key} {value:.4g}" for key, value in means.items())
+        self.report(f"step {step + 1}/{self.config.steps}  {shown}  {left / 60:.0f} min left")
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **figures}) + os.linesep)
+        if self.board is not None:
+            for key, value in figures.items():
+                self.board.add_scalar(key, value, step)
+
+
+def _board(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:  # TensorBoard is optional
+        return None
+    return SummaryWriter(out / "tensorboard")
+
+
+def with_steps(config: TrainConfig, steps: int | None) -> TrainConfig:
+    """The same recipe with another length."""
+    return config if steps is None else replace(config, steps=steps)

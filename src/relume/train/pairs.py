@@ -1,0 +1,105 @@
+r"""Pairs made on the fly: (seed, step) → one batch, whoever asks and however often.
+
+Every random number of a batch comes from a generator seeded by (seed, process, step). A run that was
+interrupted therefore sees, after it resumes, exactly what it would have seen.
+"""
+
+__all__ = ["Batches", "PAIRS", "photo_pair", "tone_pair", "generation_pair"]
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from relume.degrade.batched import degrade_batch
+from relume.degrade.degradation import stack_draws
+from relume.degrade.fading import LUMA, Fading
+from relume.degrade.recipes import Plan, recipe
+from relume.train.photos import Photos
+
+Batch = dict[str, Tensor]
+Chw = NDArray[np.float32]
+
+
+def _grey(picture: Chw) -> Chw:
+    luma = np.tensordot(LUMA.astype(np.float32), picture, axes=1)
+    return np.repeat(luma[None], 3, axis=0)
+
+
+def _clean(photos: Photos, size: int, rng: np.random.Generator, *, whole: bool = False) -> Chw:
+    """A crop, C×H×W, black-and-white with probability 0.35 (as old photographs are)."""
+    picture = np.ascontiguousarray(photos.crop(size, rng, whole=whole).transpose(2, 0, 1))
+    return _grey(picture) if rng.random() < 0.35 else picture
+
+
+def _unit(rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(0.6), np.log(2.0))))
+
+
+def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
+    """Structure without tone: any mild tone is in the clean picture already, and so has to be kept."""
+    picture = _clean(photos, size, rng)
+    if rng.random() < 0.5:
+        fading = Fading(0.7)
+        picture = fading.apply(picture[None], stack_draws([fading.sample(picture.shape, rng)]))[0]
+    plan = recipe("structure").sample(
+        (3, size, size), rng, severity=float(rng.uniform(0.5, 1.3)), unit=_unit(rng)
+    )
+    return picture, plan
+
+
+def tone_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
+    """The whole photograph under everything; one in six is clean, so that it is left alone."""
+    picture = _clean(photos, size, rng, whole=True)
+    if rng.random() < 0.12:
+        return picture, []
+    severity = float(rng.uniform(0.5, 1.2))
+    return picture, recipe("old-photo").sample((3, size, size), rng, severity=severity, unit=0.75)
+
+
+def damaged_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
+    """Everything that `old-photo` does: what the 300-step baseline is given."""
+    return _clean(photos, size, rng), recipe("old-photo").sample((3, size, size), rng, unit=_unit(rng))
+
+
+def generation_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
+    """A clean picture alone, for nets that generate."""
+    return np.ascontiguousarray(photos.crop(size, rng, whole=True).transpose(2, 0, 1)), []
+
+
+PAIRS: Mapping[str, Callable[[Photos, int, np.random.Generator], tuple[Chw, Plan]]] = {
+    "photo": photo_pair,
+    "tone": tone_pair,
+    "damaged": damaged_pair,
+    "generation": generation_pair,
+}
+
+
+class Batches(Dataset[Batch]):
+    """The batch of each step: ``clean`` and ``damaged`` (B,3,H,W), ``mask`` (B,1,H,W), ``noise`` like clean,
+    and ``dice`` (B,8) uniform numbers for whatever the objective draws."""
+
+    def __init__(
+        self, photos: Photos, *, pair: str, size: int, batch: int, seed: int, process: int = 0
+    ) -> None:
+        self.photos, self.make, self.size, self.batch = photos, PAIRS[pair], size, batch
+        self.seed, self.process = seed, process
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, self.process, int(step)])
+        made = [self.make(self.photos, self.size, rng) for _ in range(self.batch)]
+        clean = torch.from_numpy(np.stack([picture for picture, _ in made]))
+        damaged = degrade_batch(clean, [plan for _, plan in made])
+        noise = rng.standard_normal(tuple(clean.shape), dtype=np.float32)
+        dice: Any = rng.random((self.batch, 8), dtype=np.float32)
+        return {
+            "clean": clean,
+            "damaged": damaged.pictures,
+            "mask": damaged.masks,
+            "noise": torch.from_numpy(noise),
+            "dice": torch.from_numpy(dice),
+        }
