@@ -168,6 +168,7 @@ def test_gaussian_data_keeps_its_variance(build, steps, slack, spread):
 def test_options_out_of_range_are_refused():
     for call in (
         lambda: ddim(linear(), 5, eta=1.5),
+        lambda: gaussian_noise(-1, (2,)),
         lambda: unipc(linear(), 5, p=4),
         lambda: unipc(linear(), 5, variant="bh3"),
         lambda: residual_shift_posterior(residual_shift(), 2, kappa=-0.5),
@@ -212,7 +213,7 @@ def test_the_start_is_the_damaged_picture_and_fidelity_mode_adds_nothing():
 
 
 class Toy:
-    """x0 ~ N(0, s²), y = x0 + n: a picture is its weights over (x0/s, n/τ, z₀, z₁, …), so its MSE is exact."""
+    """x0 ~ N(0, s²), y = x0 + n: a picture is its weights over (x0/s, n/τ, z₀, z₁, …), so MSE is exact."""
 
     def __init__(self, steps: int) -> None:
         self.noises = np.eye(steps + 3)

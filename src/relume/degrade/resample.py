@@ -32,7 +32,8 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(0, 1 - np.abs(x))
+    rising: NDArray[np.float64] = np.maximum(0, 1 - np.abs(x))
+    return rising
 
 
 def _box(x: NDArray[np.float64]) -> NDArray[np.float64]:

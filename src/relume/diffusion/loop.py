@@ -98,18 +98,24 @@ def gaussian_noise(
     With one seed ``noise(k)`` has the given ``shape``; with a sequence of them the pictures are stacked on a
     new first axis, one for each seed, so that a picture's noise does not know the batch it is part of.
 
+    Raises:
+        UsageError: a seed is negative.
+
     >>> alone, batch = gaussian_noise(7, (2, 2)), gaussian_noise([3, 7], (2, 2))
     >>> bool((alone(4) == batch(4)[1]).all())
     True
     """
+
+    single = not isinstance(seed, Sequence)
+    seeds = [int(each) for each in seed] if isinstance(seed, Sequence) else [int(seed)]
+    if any(each < 0 for each in seeds):
+        raise UsageError(f"seed {min(seeds)} is negative: use 0 or more")
 
     def one(seed: int, k: int) -> NDArray[Any]:
         # Drawn in float64 and rounded, so that a half-precision run sees the same noise, only coarser.
         return np.random.default_rng([seed, k]).standard_normal(tuple(shape)).astype(dtype)
 
     def noise(k: int) -> NDArray[Any]:
-        if isinstance(seed, int):
-            return one(seed, k)
-        return np.stack([one(each, k) for each in seed])
+        return one(seeds[0], k) if single else np.stack([one(each, k) for each in seeds])
 
     return noise

@@ -31,14 +31,6 @@ from relume.engines.engine import (
 from relume.errors import BundleCorrupt, EngineUnavailable
 
 NAMES = ("openvino",)
-_PRECISIONS = {
-    "f32": "f32",
-    "bf16": "bf16",
-    "bfloat16": "bf16",
-    "f16": "f16",
-    "float16": "f16",
-    "float32": "f32",
-}
 _HINT = "INFERENCE_PRECISION_HINT"
 _SHAPES = 6  # compiled models that are kept
 
@@ -185,8 +177,7 @@ def _precision(core: Any, target: str, wanted: str | None) -> str:
 
 
 def _read(compiled: Any) -> str:
-    real = compiled.get_property(_HINT)
-    return _PRECISIONS.get(real.to_string() or real.get_type_name(), "none")
+    return str(compiled.get_property(_HINT).get_type_name())
 
 
 def _confirm(compiled: Any, precision: str) -> None:
