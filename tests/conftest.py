@@ -61,7 +61,7 @@ def facts() -> dict[str, Any]:
 
 @pytest.fixture
 def hollow_bundle(tmp_path: Path, facts: dict[str, Any]) -> Bundle:
-    """A bundle whose card is complete and whose files are not: enough for the null engine, made without torch."""
+    """A bundle with a whole card and hollow files: enough for the null engine, made without torch."""
     from safetensors.numpy import save_file
 
     with bundle.writing(tmp_path / "tiny") as folder:
@@ -85,7 +85,7 @@ def tiny_build() -> Callable[[str, dict[str, Any]], Any]:
 def tiny_bundle(
     tmp_path_factory: pytest.TempPathFactory, tiny_build: Callable[[str, dict[str, Any]], Any]
 ) -> Bundle:
-    """A real bundle on disk with the photo restorer's two graphs, whose random nets change a picture a little."""
+    """A bundle with the photo restorer's two graphs, whose random nets change a picture a little."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
     from safetensors.torch import save_file

@@ -144,10 +144,10 @@ def test_weights_inside_the_graph_are_refused(net: nn.Module, tmp_path: Path) ->
         def __init__(self) -> None:
             super().__init__()
             self.net = net
-            self.secret = [torch.rand(3, 1024)]
+            self.secret = [torch.rand(1, 3, 32, 48)]
 
         def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return self.net(x, t) * self.secret[0].sum()
+            return self.net(x * self.secret[0], t)
 
     hiding = Hiding()
     save(hiding, tmp_path)

@@ -5,6 +5,8 @@ __all__ = ["psnr", "ssim", "tone_aligned"]
 import numpy as np
 from numpy.typing import NDArray
 
+from relume.errors import UsageError
+
 Picture = NDArray[np.float32]
 
 
@@ -13,12 +15,23 @@ def psnr(picture: Picture, truth: Picture) -> float:
 
     Equal pictures give infinity.
 
+    Raises
+    ------
+    UsageError
+        If the pictures differ in shape.
+
     >>> import numpy as np
     >>> round(psnr(np.zeros((8, 8, 3)), np.full((8, 8, 3), 0.1)), 6)
     20.0
     """
+    _same_shape(picture, truth)
     mse = float(np.mean((picture.astype(np.float64) - truth.astype(np.float64)) ** 2))
     return float("inf") if mse == 0 else -10 * float(np.log10(mse))
+
+
+def _same_shape(picture: Picture, truth: Picture) -> None:
+    if picture.shape != truth.shape:  # numpy would broadcast, and the figure would mean nothing
+        raise UsageError(f"pictures of shapes {picture.shape} and {truth.shape} cannot be compared")
 
 
 def _blur(plane: NDArray[np.float64], taps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,13 +48,14 @@ def ssim(picture: Picture, truth: Picture) -> float:
 
     Raises
     ------
-    ValueError
-        If a side is shorter than the window.
+    UsageError
+        If a side is shorter than the window, or the pictures differ in shape.
 
     Source: Wang, Bovik, Sheikh, Simoncelli, *Image Quality Assessment*, 2004.
     """
+    _same_shape(picture, truth)
     if min(picture.shape[:2]) < 11:
-        raise ValueError("SSIM needs pictures of 11 pixels or more on each side")
+        raise UsageError("SSIM needs pictures of 11 pixels or more on each side")
     taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
     taps /= taps.sum()
     x, y = (np.moveaxis(v.astype(np.float64), 2, 0) for v in (picture, truth))
@@ -54,7 +68,16 @@ def ssim(picture: Picture, truth: Picture) -> float:
 
 
 def tone_aligned(picture: Picture, truth: Picture) -> Picture:
-    """The picture after the best gain and offset per channel towards the truth (least squares)."""
+    """The picture after the best gain and offset per channel towards the truth, clipped to [0,1].
+
+    What differs afterwards is structure: a photograph that was only faded scores as undamaged. Shapes H×W×C.
+
+    Raises
+    ------
+    UsageError
+        If the pictures differ in shape.
+    """
+    _same_shape(picture, truth)
     aligned = np.empty_like(truth)
     for c in range(truth.shape[2]):
         x, y = picture[..., c].astype(np.float64), truth[..., c].astype(np.float64)

@@ -1,7 +1,7 @@
 r"""Damage, drawn first and applied afterwards: y = A(x).
 
-A :class:`Degradation` is one kind of damage; a :class:`Recipe` is a sequence of them. Linear damages also
-have an ``adjoint``.
+A :class:`Degradation` is one kind of damage; a :class:`Recipe` is a sequence of them. Those that are
+:class:`Linear` also have an ``adjoint``.
 
 >>> import numpy as np
 >>> clean = np.full((64, 64, 3), 0.5, dtype=np.float32)
@@ -10,10 +10,10 @@ have an ``adjoint``.
 ((64, 64, 3), (64, 64))
 """
 
-__all__ = ["DEGRADATIONS", "RECIPES", "Degradation", "Degraded", "Recipe", "recipe"]
+__all__ = ["DEGRADATIONS", "RECIPES", "Degradation", "Degraded", "Linear", "Recipe", "recipe"]
 
 from relume.degrade.cracks import Cracks
-from relume.degrade.degradation import Degradation, Degraded
+from relume.degrade.degradation import Degradation, Degraded, Linear
 from relume.degrade.dust import Dust
 from relume.degrade.fading import Fading
 from relume.degrade.folds import Folds

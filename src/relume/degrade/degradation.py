@@ -6,7 +6,7 @@ deterministic function of the picture. Because ``apply`` uses only operators tha
 tensors share, one definition serves single pictures and batches for training, and both agree.
 """
 
-__all__ = ["Array", "Degradation", "Degraded", "Draw", "composite", "stack_draws"]
+__all__ = ["Array", "Degradation", "Degraded", "Draw", "Linear", "composite", "stack_draws"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from relume.errors import UsageError
 
 Array = Any  # a numpy array or a torch tensor of shape (B, C, H, W)
 Draw = Mapping[str, NDArray[np.float32]]
@@ -40,6 +42,11 @@ class Degradation(ABC):
     unit:
         The length in pixels that widths are counted in. ``None`` takes it from the picture, so that a scratch
         on a large scan is as wide, relative to the photograph, as on a small one.
+
+    Raises
+    ------
+    UsageError
+        If ``severity`` lies outside of [0, 3] or ``unit`` is not positive.
     """
 
     name: str
@@ -47,7 +54,9 @@ class Degradation(ABC):
 
     def __init__(self, severity: float = 1.0, *, unit: float | None = None) -> None:
         if not 0 <= severity <= 3:
-            raise ValueError(f"severity is {severity}: it must lie between 0 and 3")
+            raise UsageError(f"severity is {severity}: it must lie between 0 and 3")
+        if unit is not None and not unit > 0:
+            raise UsageError(f"unit is {unit}: it must be a positive number of pixels")
         self.severity = float(severity)
         self.unit = unit
 
@@ -60,7 +69,13 @@ class Degradation(ABC):
         """Damage a batch (B, C, H, W) in [0,1]; every entry of ``draw`` has the batch in front."""
 
     def __call__(self, picture: NDArray[Any], rng: np.random.Generator) -> Degraded:
-        """Damage one H×W×C picture in [0,1]."""
+        """Damage one H×W×C picture of floats in [0,1], C = 1 or 3.
+
+        Raises
+        ------
+        UsageError
+            If the picture has another shape, or holds integers.
+        """
         batch = to_batch(picture)
         draw = self.sample(batch.shape[1:], rng)
         damaged = self.apply(batch, stack_draws([draw]))
@@ -71,10 +86,26 @@ class Degradation(ABC):
         return self.unit if self.unit is not None else max(0.75, min(shape[1:]) / 400)
 
 
+class Linear(Degradation):
+    """A damage that is a matrix once it is drawn, so that inverse problems can be solved with it."""
+
+    @abstractmethod
+    def adjoint(self, picture: Array, draw: Mapping[str, Array]) -> Array:
+        """The transpose of :meth:`apply`, (B,C,H,W) → (B,C,H,W): ⟨A x, y⟩ = ⟨x, Aᵀ y⟩."""
+
+
 def to_batch(picture: NDArray[Any]) -> NDArray[np.float32]:
-    """H×W×C → 1×C×H×W float32."""
+    """H×W×C → 1×C×H×W float32.
+
+    Raises
+    ------
+    UsageError
+        If the picture has another shape, or holds integers.
+    """
     if picture.ndim != 3 or picture.shape[2] not in (1, 3):
-        raise ValueError(f"a picture has shape (height, width, 1 or 3), not {picture.shape}")
+        raise UsageError(f"a picture has shape (height, width, 1 or 3), not {picture.shape}")
+    if picture.dtype.kind != "f":
+        raise UsageError(f"a picture holds floats in [0,1], not {picture.dtype}: divide by its largest value")
     return np.ascontiguousarray(picture.transpose(2, 0, 1), dtype=np.float32)[None]
 
 

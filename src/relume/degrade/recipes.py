@@ -28,6 +28,7 @@ from relume.degrade.resample import Blur, LowContrast, Resample
 from relume.degrade.scratches import Scratches
 from relume.degrade.stains import UnevenFading
 from relume.degrade.tears import Tears
+from relume.errors import UsageError
 
 Plan = list[tuple[Degradation, Draw]]
 
@@ -90,7 +91,13 @@ class Recipe:
         severity: float = 1.0,
         unit: float | None = None,
     ) -> Degraded:
-        """Damage one H×W×C picture in [0,1]."""
+        """Damage one H×W×C picture of floats in [0,1], C = 1 or 3.
+
+        Raises
+        ------
+        UsageError
+            If the picture has another shape or holds integers, or ``severity`` lies outside of [0, 3].
+        """
         batch = to_batch(picture)
         plan = self.sample(batch.shape[1:], rng, severity=severity, unit=unit)
         for damage, draw in plan:
@@ -151,9 +158,9 @@ def recipe(name: str) -> Recipe:
 
     Raises
     ------
-    ValueError
+    UsageError
         If there is none; the message lists those that exist.
     """
     if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; there are: {', '.join(RECIPES)}")
+        raise UsageError(f"no recipe is called {name!r}; there are: {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from relume.degrade.degradation import Array, Degradation, Draw, scalar
+from relume.degrade.degradation import Array, Draw, Linear, scalar
 
 
 def gaussian_matrix(n: int, sigma: float) -> NDArray[np.float32]:
@@ -58,12 +58,11 @@ def resize_matrix(n_in: int, n_out: int, kernel: str = "bicubic") -> NDArray[np.
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-class _Separable(Degradation):
+class _Separable(Linear):
     def apply(self, picture: Array, draw: Mapping[str, Array]) -> Array:
         return draw["rows"][:, None] @ picture @ draw["columns"][:, None]
 
     def adjoint(self, picture: Array, draw: Mapping[str, Array]) -> Array:
-        """The transpose of :meth:`apply`: ⟨A x, y⟩ = ⟨x, Aᵀ y⟩."""
         return draw["rows"].swapaxes(-1, -2)[:, None] @ picture @ draw["columns"].swapaxes(-1, -2)[:, None]
 
 
@@ -100,8 +99,8 @@ class Resample(_Separable):
         return {"rows": matrices[0], "columns": matrices[1].T}
 
 
-class LowContrast(Degradation):
-    """A flat negative: contrast lowered about the picture's own mean."""
+class LowContrast(Linear):
+    """A flat negative: contrast lowered about the picture's own mean, by up to a half at severity 1."""
 
     name = "low-contrast"
 
@@ -111,3 +110,6 @@ class LowContrast(Degradation):
     def apply(self, picture: Array, draw: Mapping[str, Array]) -> Array:
         mean = picture.mean((-3, -2, -1))[:, None, None, None]
         return (picture - mean) * draw["gain"] + mean
+
+    def adjoint(self, picture: Array, draw: Mapping[str, Array]) -> Array:
+        return self.apply(picture, draw)  # g I + (1 - g) 1 1ᵀ / n is symmetric

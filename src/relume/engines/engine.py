@@ -90,10 +90,10 @@ def feeds(ports: Sequence[Port], arrays: Sequence[Any]) -> dict[str, npt.NDArray
     Raises:
         UsageError: they do not fit.
     """
-    check(ports, arrays)
-    for port, array in zip(ports, arrays, strict=True):
+    for array in arrays:
         if not isinstance(array, np.ndarray):
-            raise UsageError(f'"{port["name"]}" is a {type(array).__name__}; this engine takes numpy arrays')
+            raise UsageError(f"this engine takes numpy arrays, not {type(array).__name__}")
+    check(ports, arrays)
     return {
         port["name"]: np.ascontiguousarray(array, np.float32)
         for port, array in zip(ports, arrays, strict=True)

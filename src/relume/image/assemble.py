@@ -6,19 +6,21 @@ import math
 
 import numpy as np
 
-from ..errors import ImageTooLarge, UnreadableImage, UnsupportedImage
+from relume.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
+
 from . import colour, exif
 from .levels import Samples, to_float, turn
 from .picture import Image
 
 
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuses a picture by the size in its header, before anything is decoded.
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuses a picture by the size (width, height) in its header, before anything is decoded.
 
     Raises:
         UnreadableImage: for a size of zero.
         ImageTooLarge: for more than ``max_pixels``.
     """
+    width, height = size
     if width < 1 or height < 1:
         raise UnreadableImage(f"its header says {width} × {height} pixels")
     if width * height > max_pixels:
@@ -56,7 +58,7 @@ def assemble(
     """
     if samples.ndim == 2:
         samples = samples[:, :, None]
-    if samples.dtype.kind == "f" and not (np.nanmin(samples) >= 0 and np.nanmax(samples) <= 1):
+    if samples.dtype.kind == "f" and not (samples.min() >= 0 and samples.max() <= 1):
         raise UnsupportedImage("its float samples are not in [0,1]; scale them, or save 16-bit integers")
     if top is None:
         top = 1 if samples.dtype.kind == "f" else int(np.iinfo(samples.dtype).max)

@@ -26,7 +26,12 @@ def _srgb() -> bytes:
 
 def _transform(x: Samples, source: bytes, target: bytes, spaces: tuple[str, str]) -> Samples:
     done: Samples = imagecodecs.cms_transform(
-        np.ascontiguousarray(x), source, target, colorspace=spaces[0], outcolorspace=spaces[1], flags=_NO_OPTIMISE
+        np.ascontiguousarray(x),
+        source,
+        target,
+        colorspace=spaces[0],
+        outcolorspace=spaces[1],
+        flags=_NO_OPTIMISE,
     )
     return done
 
@@ -67,10 +72,10 @@ def is_srgb(icc: bytes | None, channels: int) -> bool:
     """
     if icc is None:
         return True
-    axis = np.linspace(0, 1, 9, dtype=np.float32)
     if channels == 1:
-        return bool(np.abs(_curve(icc)[:: (_STEPS - 1) // 8 or 1] - _ramp()[:: (_STEPS - 1) // 8]).max() < 1 / 255)
+        return bool(np.abs(_curve(icc) - _ramp()).max() < 1 / 255)
     probe = _probe(icc)
+    axis = np.linspace(0, 1, 9, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(1, -1, 3)
     return probe is not None and bool(np.abs(probe - grid).max() < 1 / 255)
 
@@ -120,4 +125,5 @@ def cmyk_to_srgb(samples: Samples, icc: bytes | None) -> Samples:
             pass  # a damaged profile is no profile
     top = np.iinfo(samples.dtype).max
     ink = 1 - to_float(samples, top)
-    return np.rint(ink[..., :3] * ink[..., 3:] * top).astype(samples.dtype)
+    rgb: Samples = np.rint(ink[..., :3] * ink[..., 3:] * top).astype(samples.dtype)
+    return rgb

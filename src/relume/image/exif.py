@@ -43,7 +43,24 @@ DESCRIBING = frozenset(
 )
 
 # Bytes of one value, by its kind (BYTE, ASCII, SHORT, LONG, RATIONAL, ... , LONG8, SLONG8, IFD8).
-_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 # Bytes that are swapped together: a RATIONAL is two LONGs.
 _WORD = _BYTES | {5: 4, 10: 4}
 _KINDS = {3: "H", 4: "I", 13: "I", 8: "h", 9: "i", 1: "B", 16: "Q", 18: "Q"}
@@ -53,14 +70,16 @@ class Entry(NamedTuple):
     """One row of a directory; ``data`` is little-endian whatever the file's order was."""
 
     kind: int
-    count: int
+    length: int
     data: bytes
 
 
 Tree: TypeAlias = "dict[int, Entry | Tree]"
 
 
-def read_directory(data: bytes, offset: int, order: str, *, big: bool = False) -> tuple[dict[int, Entry], int]:
+def read_directory(
+    data: bytes, offset: int, order: str, *, big: bool = False
+) -> tuple[dict[int, Entry], int]:
     """Reads the directory at ``offset``: its rows by tag, and the offset of the next one (0: none).
 
     Rows that point outside ``data`` are left out; a directory that lies outside raises ``struct.error``.
@@ -106,7 +125,7 @@ def read_tree(data: bytes, offset: int, order: str, *, big: bool = False, depth:
 
 
 def write_tree(tree: Tree, at: int) -> bytes:
-    """Writes a directory for the (even) offset ``at``, little-endian, its long values and branches behind it."""
+    """Writes a directory for the (even) offset ``at``, little-endian, long values and branches behind."""
     table = bytearray(struct.pack("<H", len(tree)))
     tail = bytearray()
     start = at + 2 + 12 * len(tree) + 4
@@ -120,7 +139,7 @@ def write_tree(tree: Tree, at: int) -> bytes:
             tail += value
             value = struct.pack("<I", where)
         tail += bytes(len(tail) % 2)
-        table += struct.pack("<HHI", tag, node.kind, node.count) + value.ljust(4, b"\0")
+        table += struct.pack("<HHI", tag, node.kind, node.length) + value.ljust(4, b"\0")
     return bytes(table) + b"\0\0\0\0" + bytes(tail)
 
 
@@ -129,11 +148,11 @@ def numbers(node: "Entry | Tree | None") -> list[float]:
     if not isinstance(node, tuple):
         return []
     if node.kind in (5, 10):
-        flat = struct.unpack(f"<{2 * node.count}{'I' if node.kind == 5 else 'i'}", node.data)
+        flat = struct.unpack(f"<{2 * node.length}{'I' if node.kind == 5 else 'i'}", node.data)
         return [p / q if q else 0.0 for p, q in zip(flat[::2], flat[1::2], strict=True)]
     if node.kind not in _KINDS:
         return []
-    return list(struct.unpack(f"<{node.count}{_KINDS[node.kind]}", node.data))
+    return list(struct.unpack(f"<{node.length}{_KINDS[node.kind]}", node.data))
 
 
 def _bare(block: bytes) -> bytes:
@@ -142,8 +161,8 @@ def _bare(block: bytes) -> bytes:
     return block
 
 
-def _header(block: bytes) -> tuple[str, int]:
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+def _header(block: bytes | bytearray) -> tuple[str, int]:
+    order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None:
         raise struct.error("neither II nor MM")
     return order, struct.unpack_from(order + "I", block, 4)[0]
@@ -237,7 +256,7 @@ def parse_pointer(block: bytes, offset: int, order: str) -> int | None:
 
 def _reset(block: bytearray, offset: int, order: str, size: dict[str, int]) -> int:
     """Sets orientation and sizes in one directory; the answer is where its link to the next one lies."""
-    (count,) = struct.unpack_from(order + "H", block, offset)
+    count: int = struct.unpack_from(order + "H", block, offset)[0]
     if offset + 2 + 12 * count + 4 > len(block):
         raise struct.error("directory outside the block")
     for at in range(offset + 2, offset + 2 + 12 * count, 12):

@@ -18,10 +18,13 @@ def to_float(samples: Samples, top: float) -> Floats:
         >>> to_float(np.array([0, 51, 255], np.uint8), 255).tolist()
         [0.0, 0.20000000298023224, 1.0]
     """
-    x = samples.astype(np.float32 if samples.dtype.itemsize < 4 else np.float64)
+    # float32 holds 16 bits exactly, 32-bit integers and doubles it does not
+    if samples.dtype.name in ("uint32", "float64"):
+        return (samples / np.float64(top)).astype(np.float32)
+    x = samples.astype(np.float32)
     if top != 1:
-        x /= x.dtype.type(top)
-    return x.astype(np.float32, copy=False)
+        np.divide(x, np.float32(top), out=x)
+    return x
 
 
 def to_integer(x: Floats, bit_depth: int) -> Samples:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UsageError
+from relume.errors import UsageError
+
 from . import colour
 from .levels import Floats
 
@@ -54,17 +55,17 @@ class Image:
     @property
     def height(self) -> int:
         """Rows."""
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
         """Columns."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     @property
     def gray(self) -> bool:
         """Whether there is one channel."""
-        return self.pixels.shape[2] == 1
+        return int(self.pixels.shape[2]) == 1
 
     def srgb(self) -> Floats:
         """The samples in sRGB, (H, W, C), in [0,1]: through the ICC profile where it is another space.
@@ -111,5 +112,9 @@ class Image:
         A profile that does not fit the new number of channels is dropped too.
         """
         alpha = self.alpha if self.alpha is not None and self.alpha.shape == pixels.shape[:2] else None
-        icc = self.icc if pixels.shape[2:] == self.pixels.shape[2:] else colour.usable(self.icc, pixels.shape[-1])
+        icc = (
+            self.icc
+            if pixels.shape[2:] == self.pixels.shape[2:]
+            else colour.usable(self.icc, pixels.shape[-1])
+        )
         return dataclasses.replace(self, pixels=pixels, alpha=alpha, icc=icc)

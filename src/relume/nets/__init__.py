@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from relume.errors import UsageError
 from relume.nets.restorer import Restorer, RestorerConfig
 from relume.nets.tone import ToneConfig, ToneNet
 from relume.nets.unet import UNet, UNetConfig
@@ -29,14 +30,14 @@ def build(kind: str, config: Mapping[str, Any]) -> nn.Module:
 
     Raises
     ------
-    ValueError
-        If the kind or one of the config's keys is unknown.
+    UsageError
+        If the kind or one of the config's keys is unknown, or the config contradicts itself.
     """
     if kind not in NETS:
-        raise ValueError(f"no net is called {kind!r}; there are: {', '.join(NETS)}")
+        raise UsageError(f"no net is called {kind!r}; there are: {', '.join(NETS)}")
     config_type, net = NETS[kind]
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     unknown = set(plain) - set(config_type.__dataclass_fields__)
     if unknown:
-        raise ValueError(f"net {kind!r} has no setting {', '.join(sorted(unknown))}")
+        raise UsageError(f"net {kind!r} has no setting {', '.join(sorted(unknown))}")
     return net(config_type(**plain))

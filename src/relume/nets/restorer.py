@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from relume.errors import UsageError
 from relume.nets.blocks import BLOCKS, TimeFeatures
 
 
@@ -16,6 +17,11 @@ class RestorerConfig:
 
     ``widths`` gives the channels per level, the first at half resolution; ``encoder``, ``middle`` and
     ``decoder`` count the blocks. Height and width must be multiples of ``2 ** len(widths)``.
+
+    Raises
+    ------
+    UsageError
+        If the lists do not describe a U: ``encoder`` and ``decoder`` have one entry less than ``widths``.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 256)
@@ -24,6 +30,15 @@ class RestorerConfig:
     decoder: tuple[int, ...] = (2, 2, 2)
     block: str = "naf"
     time_width: int = 64
+
+    def __post_init__(self) -> None:
+        if not len(self.encoder) == len(self.decoder) == len(self.widths) - 1:
+            raise UsageError(
+                f"a restorer of {len(self.widths)} widths has {len(self.widths) - 1} entries in encoder and "
+                f"decoder, not {len(self.encoder)} and {len(self.decoder)}"
+            )
+        if self.block not in BLOCKS:
+            raise UsageError(f"no block is called {self.block!r}; there are: {', '.join(BLOCKS)}")
 
     @property
     def multiple_of(self) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from relume.errors import UsageError
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -125,7 +127,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         if (condition is not None) != self.config.conditional:
             wanted = "needs" if self.config.conditional else "takes no"
-            raise ValueError(
+            raise UsageError(
                 f"this net {wanted} condition: it was built conditional={self.config.conditional}"
             )
         time = nn.functional.silu(self.time1(sinusoidal(t, self.config.base)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -27,7 +27,8 @@ def save_checkpoint(
 ) -> Path:
     """Write ``checkpoint.safetensors`` into ``folder``: net, its average, the optimiser's moments, the step.
 
-    The file is complete or absent: it is written beside and moved.
+    ``facts`` (whatever JSON holds) come back from :func:`load_checkpoint`. The file is complete or absent: it
+    is written beside and moved.
     """
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     tensors = {f"net.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
@@ -57,11 +58,15 @@ def load_checkpoint(
     Raises
     ------
     TrainingError
-        If the file is of another net.
+        If the file is no checkpoint, or one of another net.
     """
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        step, facts = int(metadata["step"]), json.loads(metadata["facts"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise TrainingError(f"{path} is no readable checkpoint: start in an empty folder") from error
     part = {
         head: {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
         for head in ("net.", "average.", "optimizer.")
@@ -70,13 +75,16 @@ def load_checkpoint(
         net.load_state_dict(part["net."])
     except RuntimeError as error:
         raise TrainingError(f"{path} belongs to another net: start in an empty folder") from error
-    for name, value in part["average."].items():
-        average[name].copy_(value)
+    for name, value in average.items():
+        value.copy_(part["average."][name])
     if optimizer is not None:
         parameters = dict(net.named_parameters())
         for key, value in part["optimizer."].items():
             name, entry = key.rsplit(".", 1)
             parameter = parameters[name]
-            # Adam keeps its step counter on the CPU whatever the device.
-            optimizer.state[parameter][entry] = value if entry == "step" else value.to(parameter.device)
-    return int(metadata["step"]), json.loads(metadata["facts"])
+            # Adam keeps its step counter on the CPU whatever the device. Moments get the memory layout of
+            # their parameter, as they had it: in another one the same sums may round differently.
+            optimizer.state[parameter][entry] = (
+                value if entry == "step" else torch.empty_like(parameter.detach()).copy_(value)
+            )
+    return step, facts

@@ -7,21 +7,27 @@ as the original system split it: 16,595 for training and 7,113 for testing, of 2
 __all__ = ["Photos", "find_photos", "is_utkface", "split_photos"]
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
+from PIL import ImageOps
 
 from relume.errors import TrainingError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-_UTKFACE = re.compile(r"^\d{1,3}_[01]_[0-4]_\d{8,}\.jpg(\.chip)?\.jpg$|^\d{1,3}_[01]_[0-4]_\d{8,}.*\.jpg$")
+_UTKFACE = re.compile(r"^\d{1,3}_[01]_[0-4]_\d{8,}.*\.jpg$")
+# More files than this under one name are a camera's numbering (IMG_0001, ...), not crops of one photograph.
+_MOST_CROPS = 32
 
 
 def find_photos(folder: Path, *, exclude: Sequence[str] = ()) -> list[Path]:
-    """All pictures below ``folder``, sorted by name, without those whose name starts with an excluded prefix.
+    """All pictures below ``folder``, sorted by path, without those whose name starts with an excluded prefix.
+
+    Hidden files are not pictures (a Mac leaves ``._IMG_0001.jpg`` beside each photograph on a stick).
 
     Raises
     ------
@@ -33,7 +39,7 @@ def find_photos(folder: Path, *, exclude: Sequence[str] = ()) -> list[Path]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(tuple(exclude) or ("\0",))
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith((".", *exclude))
     )
     if not found:
         raise TrainingError(f"{folder} holds no photographs ({', '.join(sorted(_SUFFIXES))})")
@@ -50,17 +56,20 @@ def split_photos(files: Sequence[Path], *, seed: int = 0) -> tuple[list[Path], l
     """Split into training and held-out files.
 
     UTKFace is split 70 to 30 as the original system did (rounded as theirs: 16,595 of 23,708). Other folders
-    hold out 5 %, at most 64. Files that share a name up to the last ``_`` are crops of one photograph and
-    never fall on both sides.
+    hold out 5 %, at most about 64, and never their only photograph. Files that share a name up to the last
+    ``_`` are crops of one photograph and never fall on both sides, unless so many share it that the number
+    behind it must be a camera's. The order of ``files`` does not matter.
     """
-    files = sorted(files, key=lambda path: path.name)
+    files = sorted(files, key=lambda path: (path.name, str(path)))
     if is_utkface(files):
         order = np.random.default_rng(seed).permutation(len(files))
         cut = int(len(files) * 0.7)
         return [files[i] for i in order[:cut]], [files[i] for i in order[cut:]]
     groups: dict[str, list[Path]] = {}
+    shared = Counter(_photograph(path) for path in files)
     for path in files:
-        groups.setdefault(path.stem.rsplit("_", 1)[0], []).append(path)
+        name = _photograph(path)
+        groups.setdefault(name if shared[name] <= _MOST_CROPS else str(path), []).append(path)
     names = sorted(groups)
     held: list[Path] = []
     taken: set[str] = set()
@@ -69,18 +78,33 @@ def split_photos(files: Sequence[Path], *, seed: int = 0) -> tuple[list[Path], l
             break
         held += groups[names[i]]
         taken.add(names[i])
-    return [path for path in files if path not in set(held)], held
+    out = set(held)
+    return [path for path in files if path not in out], held
+
+
+def _photograph(path: Path) -> str:
+    return path.stem.rsplit("_", 1)[0]
 
 
 class Photos:
-    """Photographs held in memory as uint8, each at most ``side`` pixels on its short side."""
+    """Photographs held in memory as uint8 RGB, upright, each at most ``side`` pixels on its short side.
+
+    Files that cannot be decoded are left out and listed in ``unreadable``: one bad download must not end a
+    run over a hundred thousand.
+    """
 
     def __init__(self, files: Sequence[Path], *, side: int = 192) -> None:
-        self.files = list(files)
+        self.files: list[Path] = []
+        self.unreadable: list[Path] = []
         self.pictures: list[NDArray[np.uint8]] = []
-        for path in self.files:
-            with PilImage.open(path) as opened:
-                picture = opened.convert("RGB")
+        for path in files:
+            try:
+                with PilImage.open(path) as opened:
+                    picture = ImageOps.exif_transpose(opened).convert("RGB")
+            except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError):
+                self.unreadable.append(path)
+                continue
+            self.files.append(path)
             scale = side / min(picture.size)
             if scale < 1:
                 size = (max(side, round(picture.width * scale)), max(side, round(picture.height * scale)))
@@ -91,7 +115,7 @@ class Photos:
         return len(self.pictures)
 
     def crop(self, size: int, rng: np.random.Generator, *, whole: bool = False) -> NDArray[np.float32]:
-        """A random square crop, size×size×3 in [0,1], mirrored half of the time.
+        """A random square crop, size×size×3 float32 in [0,1], mirrored half of the time.
 
         Half of the crops are taken larger and reduced, so that detail comes at several scales; ``whole``
         always takes most of the photograph.
@@ -99,7 +123,7 @@ class Photos:
         picture = self.pictures[int(rng.integers(len(self.pictures)))]
         h, w = picture.shape[:2]
         largest = min(h, w)
-        smallest = min(size, largest) if not whole else int(0.7 * largest)
+        smallest = min(size, largest) if not whole else max(1, int(0.7 * largest))
         side = smallest
         if whole or rng.random() < 0.5:
             side = int(rng.integers(smallest, largest + 1))

@@ -1,0 +1,41 @@
+r"""Before and after the nets: channels, grey pictures, and what is to be kept."""
+
+__all__ = ["THRESHOLD", "finish", "is_grey", "preserve", "three_channels"]
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageFilter
+
+from relume.image import Image
+
+Array = NDArray[np.float32]
+
+THRESHOLD = 0.5  # a pixel whose damage probability is above this counts as damaged
+
+
+def three_channels(picture: Array) -> Array:
+    """H×W×1 or H×W×3 → H×W×3."""
+    return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+
+
+def is_grey(picture: Array) -> bool:
+    """Whether an RGB picture holds no colour (to within JPEG's rounding)."""
+    return bool(np.abs(picture - picture.mean(axis=2, keepdims=True)).max() < 2.5 / 255)
+
+
+def preserve(toned: Array, clean: Array, mask: Array) -> Array:
+    """The clean picture in and near the damage, the toned original elsewhere, a soft border between.
+
+    Beyond 6 pixels from the damage the result is the toned original, exactly.
+    """
+    damaged = PilImage.fromarray(((mask > THRESHOLD) * 255).astype(np.uint8))
+    grown = damaged.filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.BoxBlur(2))
+    weight = (np.asarray(grown, dtype=np.float32) / np.float32(255))[..., None]
+    return np.asarray(toned + weight * (clean - toned), dtype=np.float32)
+
+
+def finish(image: Image, clean: Array) -> Image:
+    """Back into the picture's own colours; a one-channel picture stays one."""
+    own = clean.mean(axis=2, keepdims=True, dtype=np.float32) if image.gray else clean
+    return image.with_srgb(own)

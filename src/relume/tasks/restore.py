@@ -1,0 +1,393 @@
+r"""Restore: a damaged photograph comes back.
+
+The whole photograph gives one tone transform; tiles of the toned picture go through the local net, by one
+evaluation or a short residual-shift chain; the rest of the picture never enters memory twice.
+"""
+
+__all__ = ["Restoration", "Restorer", "Settings"]
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relume import bundle as bundles
+from relume import engines, tiles
+from relume.diffusion import (
+    ResidualShift,
+    Table,
+    begin,
+    residual_shift_deterministic,
+    residual_shift_posterior,
+    sample,
+)
+from relume.engines import Engine
+from relume.errors import OutOfMemory, UsageError
+from relume.image import Image
+from relume.tasks.field import noise_at
+from relume.tasks.finish import THRESHOLD, finish, is_grey, preserve, three_channels
+from relume.tasks.kinds import like, to_image
+from relume.tasks.tone import ToneTransform, apply_transform, thumbnail
+
+Array = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+# What one pixel of the picture costs at the peak (bytes): the picture, its sRGB and toned copies, the stack
+# that is cut into tiles and the result, all float32; and what the rest costs whatever the picture.
+BYTES_PER_PIXEL = 100
+BYTES_FIXED = 700 * 2**20
+CHAIN_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to restore.
+
+    Parameters
+    ----------
+    steps:
+        Evaluations per tile. ``None`` means 1, or 4 where ``fidelity`` < 1 or several samples are wanted.
+    seed:
+        Decides all noise; the same seed gives the same bytes on the same machine.
+    fidelity:
+        1 starts from the damaged picture itself and gives the expected picture; less starts with more noise
+        and gives one plausible picture.
+    mask:
+        ``auto``: the net looks for damage first and is then told where it is; ``none``: it is told nothing.
+    preserve:
+        Keep every pixel away from the damage as the (toned) original has it.
+    tone:
+        Whether to restore the tone and colour of the whole photograph.
+    samples:
+        How many plausible pictures to draw; their mean is the result.
+    uncertainty:
+        Whether to return the spread over samples (8, if ``samples`` is 1).
+    tile:
+        Side of the tiles; the model's own by default.
+    max_memory:
+        Bound on memory in bytes; larger pictures are refused.
+    """
+
+    steps: int | None = None
+    seed: int = 0
+    fidelity: float = 1.0
+    mask: Literal["auto", "none"] = "auto"
+    preserve: bool = False
+    tone: bool = True
+    samples: int = 1
+    uncertainty: bool = False
+    tile: int | None = None
+    max_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fidelity <= 1:
+            raise UsageError(f"fidelity is {self.fidelity}: it lies between 0 (sharp) and 1 (faithful)")
+        if self.samples < 1 or self.seed < 0 or (self.steps is not None and self.steps < 1):
+            raise UsageError("steps and samples start at 1, and the seed at 0")
+        if self.mask not in ("auto", "none"):
+            raise UsageError(f"mask is {self.mask!r}: give 'auto', 'none' or an array through mask=")
+
+    @property
+    def draws(self) -> int:
+        """How many pictures are drawn."""
+        return 8 if self.uncertainty and self.samples == 1 else self.samples
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored picture and what is known about it.
+
+    ``mask`` and ``uncertainty`` are H×W float32: the probability of damage, and the standard deviation over
+    samples in units of the [0,1] range. ``seconds`` maps each stage to its time.
+    """
+
+    image: Image
+    samples: tuple[Image, ...]
+    mask: Array
+    uncertainty: Array | None
+    seconds: dict[str, float]
+    evaluations: int
+
+
+class Restorer:
+    """A loaded restorer: make one, use it for many pictures.
+
+    Raises
+    ------
+    BundleNotFound, BundleCorrupt
+        If there is no such model, or its files are not what its card says.
+    EngineUnavailable
+        If the engine, device or precision that was asked for cannot run here.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "photo",
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundles.find(model)
+        if self.bundle.card["task"] != "restore":
+            raise UsageError(f'model "{self.bundle.name}" is for {self.bundle.card["task"]}, not for restore')
+
+        def load(graph: str, precision: str) -> Engine:
+            return engines.load(
+                self.bundle,
+                graph,
+                engine=engine,
+                device=device,
+                precision=precision,
+                threads=threads,
+                build=_build,
+            )
+
+        self.engine = load("local", precision)
+        # The tone net is tiny and its answer touches every pixel: it always runs in full precision.
+        self._tone = load("tone", "f32") if "tone" in self.bundle.card["graphs"] else None
+
+    def restore(
+        self,
+        image: Image,
+        settings: Settings = Settings(),
+        *,
+        mask: Array | None = None,
+        progress: Progress | None = None,
+    ) -> Restoration:
+        """Restore one picture.
+
+        ``mask`` (H×W in [0,1]) says where the damage is and replaces the net's own search.
+
+        Raises
+        ------
+        UsageError
+            If the mask has another size, or the model has no chain of so many steps.
+        OutOfMemory
+            If the picture needs more than ``settings.max_memory``, or the device is too small.
+        """
+        self._check(image, settings, mask)
+        watch = _Stopwatch()
+        picture = three_channels(image.srgb())
+        transform = self.transform(picture) if settings.tone else ToneTransform.identity()
+        toned = apply_transform(picture, transform) if settings.tone else picture
+        grey = image.gray or is_grey(picture)
+        watch.lap("tone")
+        tables = self._tables(settings)
+        passes = len(tables) + (1 if mask is None and settings.mask == "auto" else 0)
+        tracker = _Passes(progress, passes)
+        known = mask
+        seen: Array | None = None
+        if mask is None and settings.mask == "auto":
+            seen = self._run(toned, None, None, settings, 0, tracker)[..., 3]
+            known = (seen > THRESHOLD).astype(np.float32)
+            watch.lap("mask")
+        mean: Array | None = None
+        square: Array | None = None
+        drawn = []
+        for number, table in enumerate(tables):
+            result = self._run(toned, known, table, settings, settings.seed + number, tracker)
+            clean = np.ascontiguousarray(result[..., :3])
+            if seen is None:
+                seen = np.ascontiguousarray(result[..., 3])
+            if settings.preserve:
+                clean = preserve(toned, clean, seen if known is None else known)
+            if grey:
+                clean = np.repeat(clean.mean(axis=2, keepdims=True, dtype=np.float32), 3, axis=2)
+            np.clip(clean, 0, 1, out=clean)
+            if settings.draws > 1:
+                mean = clean if mean is None else mean + clean
+                square = clean**2 if square is None else square + clean**2
+                if settings.samples > 1:
+                    drawn.append(finish(image, clean))
+        watch.lap("local")
+        spread = None
+        if mean is not None and square is not None:
+            clean = np.asarray(mean / settings.draws, dtype=np.float32)
+            variance = np.maximum(0, square / settings.draws - clean**2).mean(axis=2)
+            spread = np.sqrt(variance * settings.draws / (settings.draws - 1)).astype(np.float32)
+        final = finish(image, clean)
+        watch.lap("finish")
+        shown = mask if mask is not None else seen
+        assert shown is not None
+        return Restoration(
+            image=final,
+            samples=tuple(drawn) or (final,),
+            mask=np.clip(shown, 0, 1).astype(np.float32),
+            uncertainty=spread if settings.uncertainty else None,
+            seconds=watch.laps,
+            evaluations=passes - len(tables) + sum(t.evaluations for t in tables),
+        )
+
+    def transform(self, picture: Array) -> ToneTransform:
+        """The tone transform for a whole H×W×3 picture."""
+        if self._tone is None:
+            return ToneTransform.identity()
+        return ToneTransform.from_parameters(np.asarray(self._tone(thumbnail(picture))))
+
+    def detect(self, image: Image, *, tile: int | None = None, progress: Progress | None = None) -> Array:
+        """The probability of damage, H×W float32 in [0,1]."""
+        settings = Settings(tile=tile)
+        picture = three_channels(image.srgb())
+        toned = apply_transform(picture, self.transform(picture))
+        found = self._run(toned, None, None, settings, 0, _Passes(progress, 1))[..., 3]
+        return np.ascontiguousarray(found)
+
+    def __call__(
+        self,
+        picture: Any,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        fidelity: float = 1.0,
+        mask: Array | Literal["auto", "none"] = "auto",
+        preserve: bool = False,
+        tone: bool = True,
+        samples: int = 1,
+        tile: int | None = None,
+    ) -> Any:
+        """Restore a picture and give back the kind it was given.
+
+        A path gives an :class:`~relume.image.Image`; bytes give bytes in the same file format; a PIL picture,
+        an array (uint8, uint16 or float in [0,1]; H×W or H×W×C) or an ``Image`` gives the same. The options
+        are those of :class:`Settings`; ``mask`` may also be an H×W array.
+        """
+        image = to_image(picture)
+        settings = Settings(
+            steps=steps,
+            seed=seed,
+            fidelity=fidelity,
+            mask=mask if isinstance(mask, str) else "auto",
+            preserve=preserve,
+            tone=tone,
+            samples=samples,
+            tile=tile,
+        )
+        given = None if isinstance(mask, str) else np.asarray(mask, dtype=np.float32)
+        return like(self.restore(image, settings, mask=given).image, picture)
+
+    def _check(self, image: Image, settings: Settings, mask: Array | None) -> None:
+        if mask is not None and mask.shape != (image.height, image.width):
+            raise UsageError(
+                f"the mask is {mask.shape[1]}×{mask.shape[0]} and the picture {image.width}×{image.height}: "
+                "they must have one size"
+            )
+        needed = BYTES_FIXED + image.height * image.width * BYTES_PER_PIXEL
+        if settings.max_memory is not None and needed > settings.max_memory:
+            raise OutOfMemory(
+                f"this picture of {image.height * image.width / 1e6:.1f} megapixels needs about "
+                f"{needed / 2**30:.1f} GiB: raise --max-memory, or make the picture smaller"
+            )
+
+    def _tables(self, settings: Settings) -> list[Table]:
+        facts = self.bundle.card.get("schedule") or {}
+        chained = settings.fidelity < 1 or settings.draws > 1
+        steps = settings.steps or (CHAIN_STEPS if chained else 1)
+        full = float(facts.get("kappa", 0.0))
+        # Samples differ by their noise: fully faithful ones would all be the same.
+        fidelity = 0.5 if settings.draws > 1 and settings.fidelity == 1 else settings.fidelity
+        schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), full * (1 - fidelity))
+        make = residual_shift_posterior if schedule.kappa > 0 else residual_shift_deterministic
+        return [make(schedule, steps) for _ in range(settings.draws)]
+
+    def _run(
+        self,
+        toned: Array,
+        mask: Array | None,
+        table: Table | None,
+        settings: Settings,
+        seed: int,
+        progress: "_Passes",
+    ) -> Array:
+        """All tiles: H×W×3 and a mask → H×W×4, the clean picture and the probability of damage.
+
+        Without a table the net is asked once, for the damage.
+        """
+        card = self.bundle.card
+        size = settings.tile or int(card.get("tile", {}).get("size", 512))
+        overlap = min(int(card.get("tile", {}).get("overlap", 64)), size // 2)
+        multiple = int(card.get("multiple_of", 1))
+        if size < multiple or size % multiple:
+            raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
+        h, w = toned.shape[:2]
+        planes = [toned, np.zeros((h, w, 1), np.float32) if mask is None else mask[..., None]]
+        if table is not None and table.stochastic:
+            rows, columns = np.indices((h, w), dtype=np.float32)
+            planes += [rows[..., None], columns[..., None]]
+        stack = np.concatenate(planes, axis=2)
+        pass_number = progress.begin()
+
+        def restore_tile(tile: Array) -> Array:
+            condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
+            picture = np.ascontiguousarray(condition[:, :3])
+            if table is None:
+                out = np.asarray(self.engine(picture, condition, np.ones(1, np.float32)))
+                clean, logit = out[:, :3], out[:, 3:]
+            else:
+                clean, logit = self._chain(table, picture, condition, tile, seed)
+            probability = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
+            both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
+            return both
+
+        return tiles.apply(
+            restore_tile,
+            stack,
+            tile=size,
+            overlap=overlap,
+            progress=lambda done, total: progress.report(pass_number, done, total),
+        )
+
+    def _chain(
+        self, table: Table, picture: Array, condition: Array, tile: Array, seed: int
+    ) -> tuple[Array, Array]:
+        logits: list[Array] = []
+
+        def denoise(x: Array, t: float, condition: Array) -> Array:
+            out = np.asarray(self.engine(x, condition, np.full(1, t, np.float32)))
+            logits.append(out[:, 3:])
+            return np.ascontiguousarray(out[:, :3])
+
+        noise = None
+        if table.stochastic:
+            rows, columns = (np.rint(tile[..., c]).astype(np.int64) for c in (4, 5))
+            noise = lambda step: noise_at(rows, columns, seed=seed, step=step)[None]  # noqa: E731
+        start = begin(table, y=picture, noise=noise)
+        clean = sample(table, denoise, start, condition=condition, y=picture, noise=noise)
+        return np.asarray(clean, dtype=np.float32), logits[0]
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+class _Passes:
+    """One progress over several passes through the tiles."""
+
+    def __init__(self, progress: Progress | None, passes: int) -> None:
+        self.progress, self.passes, self.begun = progress, passes, 0
+
+    def begin(self) -> int:
+        self.begun += 1
+        return self.begun - 1
+
+    def report(self, number: int, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(number * total + done, self.passes * total)
+
+
+def _build(kind: str, config: dict[str, Any]) -> Any:
+    from relume.nets import build
+
+    return build(kind, config)
