@@ -79,6 +79,7 @@ def load(
         raise EngineUnavailable(f"engine {name} runs at f32, not at {precision}; use --precision f32 or auto")
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()  # which Windows builds have; nothing is reported from here
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.use_deterministic_compute = True

@@ -4,13 +4,15 @@ OpenVINO picks its precision by itself; what it picked is read back, and one tha
 for is not accepted from it. Every input shape gets a model compiled for exactly that shape, which is faster
 than one for all shapes; as tiles have one fixed size, there are few.
 
-The package brings ``openvino-telemetry``. That is called by its model *conversion* only, which is not used
-here: reading, compiling and running a graph send nothing (a test holds this).
+It brings ``openvino-telemetry``: a plain ``import openvino`` makes a client id in the home folder and
+reports the import to Google Analytics. Somebody's photographs are nobody's business, so :func:`runtime` is
+the only way by which relume imports OpenVINO, and nothing is written or sent then.
 """
 
-__all__ = ["NAMES", "OpenvinoEngine", "load", "probe"]
+__all__ = ["NAMES", "OpenvinoEngine", "load", "probe", "runtime"]
 
 import importlib.util
+import sys
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -82,17 +84,40 @@ class OpenvinoEngine(Engine):
         return self._requests[key]
 
 
-def probe() -> Status:
-    """What OpenVINO can do here; imports it only when it is installed."""
+def runtime() -> Any:
+    """The ``openvino`` module, imported without its telemetry.
+
+    OpenVINO does without the telemetry package where that is not installed; for the time of the import it is
+    made to look so. Whoever imported OpenVINO earlier keeps what they have.
+
+    Raises:
+        EngineUnavailable: OpenVINO is not installed, or does not load.
+    """
     if importlib.util.find_spec("openvino") is None:
-        return Status("openvino", False, str(unavailable("openvino", "openvino", None)))
+        raise unavailable("openvino", "openvino", None)
+    name = "openvino_telemetry"
+    modules: dict[str, Any] = sys.modules
+    before = {name: modules[name]} if name in modules else {}
+    modules[name] = None  # the import system's own way to say "not there"
     try:
         import openvino
+    except (ImportError, OSError) as error:
+        raise EngineUnavailable(f"openvino does not load: {error}; use --engine onnx") from error
+    finally:
+        del modules[name]
+        modules.update(before)
+    return openvino
 
-        core = openvino.Core()
+
+def probe() -> Status:
+    """What OpenVINO can do here; imports it only when it is installed."""
+    try:
+        core = runtime().Core()
         targets = list(core.available_devices)
-    except (ImportError, OSError, RuntimeError) as error:
-        return Status("openvino", False, f"openvino is installed but does not load: {error}")
+    except EngineUnavailable as error:
+        return Status("openvino", False, str(error))
+    except RuntimeError as error:
+        return Status("openvino", False, f"openvino does not start: {error}; use --engine onnx")
     if not targets:
         return Status("openvino", False, "openvino finds no device here; use --engine onnx")
     precisions = [name for name in ("f32", "bf16", "f16") if _precision(core, targets[0], name) == name]
@@ -121,17 +146,9 @@ def load(
         EngineUnavailable: OpenVINO, the device or the precision is not there.
         BundleCorrupt: a file of the bundle is not what it should be.
     """
-    if importlib.util.find_spec("openvino") is None:
-        raise unavailable("openvino", "openvino", None)
-    try:
-        import openvino
-    except (ImportError, OSError) as error:
-        raise EngineUnavailable(
-            f"openvino is installed but does not load: {error}; use --engine onnx"
-        ) from error
     accepted = allowed(bundle, precision)
     with failures(name, bundle):
-        core = openvino.Core()
+        core = runtime().Core()
         target = _target(device, list(core.available_devices))
         chosen = _choose(core, target, precision, accepted)
     return OpenvinoEngine(bundle, graph, core, target, chosen, threads)
@@ -164,13 +181,11 @@ def _precision(core: Any, target: str, wanted: str | None) -> str:
 
     A CPU without bf16 takes the hint and computes in f32; only the compiled model tells.
     """
-    from openvino import Model, opset13
-
-    x = opset13.parameter([1, 1], np.float32)
+    openvino = runtime()
+    x = openvino.opset13.parameter([1, 1], np.float32)
+    model = openvino.Model([openvino.opset13.relu(x)], [x])
     try:
-        compiled = core.compile_model(
-            Model([opset13.relu(x)], [x]), target, {_HINT: wanted} if wanted is not None else {}
-        )
+        compiled = core.compile_model(model, target, {_HINT: wanted} if wanted is not None else {})
     except RuntimeError:
         return "none"
     return _read(compiled)

@@ -10,10 +10,11 @@ from PIL import ImageCms
 
 from relume.errors import UnsupportedImage, UsageError
 
-from . import colour
+from . import colour, exif
 from .assemble import assemble
 from .levels import Floats, Samples, to_integer
 from .picture import Image
+from .quiet import quiet
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
 _SAME = ("L", "LA", "RGB", "RGBA")
@@ -126,14 +127,18 @@ def from_pil(picture: Any) -> Image:
         "HEIF": "HEIF",
     }
     picture.load()
+    with quiet():
+        written = picture.getexif()
+    block = picture.info.get("exif") or exif.to_block(exif.describing(exif.parse_block(written.tobytes())))
     samples, icc = samples_of(picture)
     return assemble(
         samples,
         format=formats.get(picture.format or "", "PNG"),
         bit_depth=8 if samples.dtype == np.uint8 else 16,
         icc=icc,
-        block=picture.getexif().tobytes() if picture.getexif() else None,
+        block=block,
         dpi=picture.info.get("dpi"),
+        orientation=written.get(exif.ORIENTATION, 1),
     )
 
 
@@ -162,7 +167,8 @@ def to_pil(image: Image, mode: str | None = None, *, bare: bool = False) -> Any:
             )
         done = PIL.Image.fromarray(to_integer(x[:, :, 0] if x.shape[2] == 1 else x, 8))
     try:
-        done = done if done.mode == mode else done.convert(mode)
+        if done.mode != mode:
+            done = done.quantize(256) if mode == "P" else done.convert(mode)
     except ValueError as error:
         raise UsageError(f"Pillow cannot make the mode {mode!r}; choose L, LA, RGB or RGBA") from error
     if not bare:

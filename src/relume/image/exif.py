@@ -10,6 +10,7 @@ Source: *Exchangeable image file format for digital still cameras: Exif Version 
 """
 
 __all__ = [
+    "ORIENTATION",
     "Entry",
     "Tree",
     "orientation",
@@ -82,7 +83,7 @@ def read_directory(
 ) -> tuple[dict[int, Entry], int]:
     """Reads the directory at ``offset``: its rows by tag, and the offset of the next one (0: none).
 
-    Rows that point outside ``data`` are left out; a directory that lies outside raises ``struct.error``.
+    A row that points outside ``data`` has no data; a directory that lies outside raises ``struct.error``.
     """
     head, row, word = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     (count,) = struct.unpack_from(order + head, data, offset)
@@ -96,8 +97,9 @@ def read_directory(
         start, size = at + stride - word, _BYTES.get(kind, 0) * n
         if size > word:
             (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, start)
-        if size and start + size <= len(data):
-            entries[tag] = Entry(kind, n, _little(data[start : start + size], kind, order))
+        inside = data[start : start + size] if start + size <= len(data) else b""
+        if size:
+            entries[tag] = Entry(kind, n, _little(inside, kind, order))
         at += stride
     (following,) = struct.unpack_from(order + ("Q" if big else "I"), data, at)
     return entries, following
@@ -112,7 +114,8 @@ def _little(raw: bytes, kind: int, order: str) -> bytes:
 
 def read_tree(data: bytes, offset: int, order: str, *, big: bool = False, depth: int = 0) -> Tree:
     """Reads the directory at ``offset`` and those that its rows point to; damaged branches are left out."""
-    tree: Tree = dict(read_directory(data, offset, order, big=big)[0])
+    rows, _ = read_directory(data, offset, order, big=big)
+    tree: Tree = {tag: entry for tag, entry in rows.items() if entry.data}
     for tag in POINTERS:
         if tag in tree:
             try:
@@ -145,7 +148,7 @@ def write_tree(tree: Tree, at: int) -> bytes:
 
 def numbers(node: "Entry | Tree | None") -> list[float]:
     """The values of an entry as numbers; none for an entry that is missing or holds something else."""
-    if not isinstance(node, tuple):
+    if not isinstance(node, tuple) or not node.data:
         return []
     if node.kind in (5, 10):
         flat = struct.unpack(f"<{2 * node.length}{'I' if node.kind == 5 else 'i'}", node.data)

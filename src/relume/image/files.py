@@ -82,7 +82,9 @@ def _named(source: object) -> Iterator[None]:
     except MemoryError as error:
         raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
     except OSError as error:
-        raise UnreadableImage(f"{name}: {_line(error.strerror or error)}") from error
+        raise UnreadableImage(
+            f"{name}: {_line(error.strerror or f'truncated or damaged ({error})')}"
+        ) from error
     except Exception as error:
         raise UnreadableImage(f"{name}: truncated or damaged ({_line(error)})") from error
 

@@ -1,8 +1,8 @@
 r"""Pillow's warnings (large pictures, odd EXIF), kept from leaking out of :func:`relume.image.read`.
 
-``warnings.catch_warnings`` saves and restores one list for the whole process. Entered from several threads, it may
-restore in the wrong order and leave its filter behind; here the first one in saves and the last one out
-restores.
+``warnings.catch_warnings`` saves and restores one list for the whole process. Entered from several threads,
+it may restore in the wrong order and leave its filter behind; here the first one in saves, and the last one
+out restores.
 """
 
 __all__ = ["quiet"]

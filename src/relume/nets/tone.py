@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from relume.nets.blocks import RmsNorm
+
 
 @dataclass(frozen=True)
 class ToneConfig:
@@ -32,12 +34,8 @@ class ToneNet(nn.Module):
         layers: list[nn.Module] = []
         channels = [5, w, 2 * w, 3 * w, 4 * w]
         for a, b in pairwise(channels):
-            layers += [
-                nn.Conv2d(a, b, 3, stride=2, padding=1),
-                nn.SiLU(),
-                nn.Conv2d(b, b, 3, padding=1),
-                nn.SiLU(),
-            ]
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), RmsNorm(b), nn.SiLU()]
+            layers += [nn.Conv2d(b, b, 3, padding=1), RmsNorm(b), nn.SiLU()]
         self.trunk = nn.Sequential(*layers)
         self.hidden = nn.Linear(8 * w + 16 * 4, 8 * w)
         self.out = nn.Linear(8 * w, 3 * config.knots + 3 + 9 + 3)

@@ -73,10 +73,10 @@ def load_checkpoint(
     }
     try:
         net.load_state_dict(part["net."])
-    except RuntimeError as error:
+        for name, value in average.items():
+            value.copy_(part["average."][name])
+    except (RuntimeError, KeyError) as error:
         raise TrainingError(f"{path} belongs to another net: start in an empty folder") from error
-    for name, value in average.items():
-        value.copy_(part["average."][name])
     if optimizer is not None:
         parameters = dict(net.named_parameters())
         for key, value in part["optimizer."].items():

@@ -1,12 +1,13 @@
 r"""The one training loop: EMA, clipping, bf16, exact resume, a log that can be looked at."""
 
-__all__ = ["Run", "train"]
+__all__ = ["Run", "train", "with_steps"]
 
 import json
-import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -17,7 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from relume.errors import TrainingError
+from relume.errors import TrainingError, UsageError
 from relume.nets import build
 from relume.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from relume.train.config import TrainConfig
@@ -33,7 +34,13 @@ class Run:
     """Where and how a recipe runs, as opposed to what it computes.
 
     ``device`` is ``auto``, ``cpu`` or ``cuda``; ``precision`` is ``auto``, ``f32`` or ``bf16``; ``workers``
-    is the number of processes that make pairs; ``save_every`` and ``look_every`` count steps.
+    is the number of processes that make pairs; ``save_every`` and ``look_every`` count steps. ``init`` is a
+    checkpoint whose weights a fresh run starts from; it is not read where ``out`` holds one.
+
+    Raises
+    ------
+    UsageError
+        If a device or precision is unknown, or a count is too small.
     """
 
     data: Path
@@ -46,38 +53,58 @@ class Run:
     look_every: int = 1000
     init: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"device {self.device!r} is not auto, cpu or cuda")
+        if self.precision not in ("auto", "f32", "bf16"):
+            raise UsageError(f"precision {self.precision!r} is not auto, f32 or bf16")
+        if self.workers < 0 or self.save_every < 1 or self.look_every < 1:
+            raise UsageError("workers counts from 0; save_every and look_every count from 1")
+
 
 class _Interrupt:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after the current step."""
+    """Turns the first Ctrl-C or SIGTERM into a request to stop after the current step.
+
+    The second one does what it always does. Outside of the main thread there is nothing to turn.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "_Interrupt":
-        self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        if threading.current_thread() is threading.main_thread():
+            self._old = {int(s): signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._old:
+            signal.signal(*self._old.popitem())
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+        self._restore()
 
 
 def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     """Train, or go on where ``run.out`` holds a checkpoint; returns the last checkpoint.
 
-    On a CPU an interrupted and resumed run computes what an uninterrupted one computes, to the bit.
+    On a CPU an interrupted and resumed run computes what an uninterrupted one computes, to the bit, also
+    after ``kill -9``. ``run.out`` receives ``checkpoint.safetensors``, ``config.json``, ``log.jsonl`` (one
+    JSON object a line) and ``samples-*.png``. ``report`` is given lines for a person.
 
     Raises
     ------
     TrainingError
-        If there is nothing to train on, or ``run.out`` holds a run of another recipe.
+        If there is nothing to train on, the device is missing, or ``run.out`` holds a run of another recipe.
     KeyboardInterrupt
-        After a checkpoint was written, if the user asked to stop.
+        After a checkpoint was written, if Ctrl-C or SIGTERM asked to stop.
     """
     accelerator = _accelerator(run)
+    report = report if accelerator.is_main_process else _unheard
     torch.manual_seed(config.seed)
     net = build(config.net, config.config).to(accelerator.device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
@@ -86,35 +113,50 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
     start = _resume(config, run, net, average, optimizer, report)
     training, held_out = split_photos(find_photos(run.data, exclude=config.exclude), seed=config.seed)
-    report(f"{len(training)} photographs to learn from, {len(held_out)} held out")
-    photos, held = Photos(training, side=max(192, config.size)), Photos(held_out, side=max(192, config.size))
-    batches = _batches(config, run, photos, accelerator, start)
+    photos, held = (_photos(files, config, report) for files in (training, held_out))
+    if not len(photos):
+        raise TrainingError(f"no photograph in {run.data} can be read: name another folder")
+    report(f"{len(photos)} photographs to learn from, {len(held)} held out")
     forward = torch.compile(net) if run.compiled else net
     wrapped, prepared = accelerator.prepare(forward, optimizer)
-    log = _Log(run.out, config, start, report)
-    with _Interrupt() as interrupt:
+    log = _Log(run.out, config, start, report) if accelerator.is_main_process else None
+    # Closed on the way out, so that the processes which make pairs end before train does.
+    with _Interrupt() as interrupt, closing(_batches(config, run, photos, accelerator, start)) as batches:
         for step, batch in batches:
             figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator)
             last = step + 1 == config.steps
-            log.add(step, figures, config.rate(step))
-            if accelerator.is_main_process and ((step + 1) % run.look_every == 0 or last):
-                _look(config, run, average, held, step + 1, log)
-            if accelerator.is_main_process and ((step + 1) % run.save_every == 0 or last or interrupt.asked):
-                save_checkpoint(
-                    run.out,
-                    step=step + 1,
-                    net=net,
-                    average=average,
-                    optimizer=optimizer,
-                    facts=_facts(config),
-                )
-            if interrupt.asked and not last:
+            stop = interrupt.asked and not last  # read once: a signal may come between save and stop
+            if log is not None:
+                log.add(step, figures, config.rate(step))
+                if (step + 1) % run.look_every == 0 or last:
+                    _look(config, run, average, held, step + 1, log)
+                if (step + 1) % run.save_every == 0 or last or stop:
+                    save_checkpoint(
+                        run.out,
+                        step=step + 1,
+                        net=net,
+                        average=average,
+                        optimizer=optimizer,
+                        facts=_facts(config),
+                    )
+            if stop:
                 report(f"stopped after step {step + 1}: the same command goes on from there")
                 raise KeyboardInterrupt
     found = latest_checkpoint(run.out)
     if found is None:
         raise TrainingError(f"{run.out} holds no checkpoint: there was nothing left to train")
     return found
+
+
+def _unheard(line: str) -> None:
+    """What processes other than the first report."""
+
+
+def _photos(files: list[Path], config: TrainConfig, report: Report) -> Photos:
+    photos = Photos(files, side=max(192, config.size))
+    if photos.unreadable:
+        report(f"left out {len(photos.unreadable)} unreadable files, as {photos.unreadable[0]}")
+    return photos
 
 
 def _accelerator(run: Run) -> Accelerator:
@@ -139,7 +181,7 @@ def _resume(
 ) -> int:
     found = latest_checkpoint(run.out)
     if found is None:
-        if run.init is not None:
+        if run.init is not None:  # checked against the net alone: the recipe may be another
             load_checkpoint(run.init, net=net, average=average, optimizer=None)
         return 0
     step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer)
@@ -155,7 +197,7 @@ def _resume(
 
 def _batches(
     config: TrainConfig, run: Run, photos: Photos, accelerator: Accelerator, start: int
-) -> Iterator[tuple[int, dict[str, Tensor]]]:
+) -> Generator[tuple[int, dict[str, Tensor]], None, None]:
     data = Batches(
         photos,
         pair=config.pair,
@@ -181,7 +223,8 @@ def _batches(
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides when to stop
+    # Both signals may be sent to the whole process group: the parent decides when to stop.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -220,21 +263,24 @@ def _look(
 
 
 class _Log:
-    """One JSON line every 50 steps in ``log.jsonl``; progress with an estimate of the time left."""
+    """One JSON line every 50 steps in ``log.jsonl``; progress with an estimate of the time left.
+
+    Lines of steps after ``start`` are taken back: they will be written again.
+    """
 
     def __init__(self, out: Path, config: TrainConfig, start: int, report: Report) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.path, self.config, self.report = out / "log.jsonl", config, report
+        kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= start]
+        self.path.write_text("".join(f"{line}\n" for line in kept))
         (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}  # on the device until they are written
         self.count, self.start, self.began = 0, start, time.monotonic()
         self.board = _board(out)
 
     def add(self, step: int, figures: dict[str, Tensor], rate: float) -> None:
         for key, value in figures.items():
-            self.sums[key] = (
-                self.sums.get(key, 0.0) + value.float()
-            )  # stays on the device until it is written
+            self.sums[key] = self.sums[key] + value.float() if key in self.sums else value.float()
         self.count += 1
         if (step + 1) % 50 and step + 1 != self.config.steps:
             return
@@ -250,10 +296,18 @@ class _Log:
 
     def write(self, step: int, figures: dict[str, float]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **figures}) + os.linesep)
+            file.write(json.dumps({"step": step, **figures}) + "\n")
         if self.board is not None:
             for key, value in figures.items():
                 self.board.add_scalar(key, value, step)
+            self.board.flush()
+
+
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a log; a killed process may have left half of one."""
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
 
 
 def _board(out: Path) -> Any:

@@ -19,9 +19,11 @@ from relume.degrade.batched import degrade_batch
 from relume.degrade.degradation import stack_draws
 from relume.degrade.fading import LUMA, Fading
 from relume.degrade.recipes import Plan, recipe
+from relume.degrade.stains import UnevenFading
 from relume.train.photos import Photos
 
 Batch = dict[str, Tensor]
+_TONE = (Fading, UnevenFading)  # what a colour transform can hope to mend
 Chw = NDArray[np.float32]
 
 
@@ -80,8 +82,11 @@ PAIRS: Mapping[str, Callable[[Photos, int, np.random.Generator], tuple[Chw, Plan
 
 
 class Batches(Dataset[Batch]):
-    """The batch of each step: ``clean`` and ``damaged`` (B,3,H,W), ``mask`` (B,1,H,W), ``noise`` like clean,
-    and ``dice`` (B,8) uniform numbers for whatever the objective draws."""
+    """The batch of each step.
+
+    ``clean``, ``damaged`` and ``faded`` (tone damage alone) are (B,3,H,W), ``mask`` is (B,1,H,W), ``noise``
+    standard normal like ``clean``, and ``dice`` (B,8) uniform numbers for whatever the objective draws.
+    """
 
     def __init__(
         self, photos: Photos, *, pair: str, size: int, batch: int, seed: int, process: int = 0
@@ -93,12 +98,17 @@ class Batches(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, self.process, int(step)])
         made = [self.make(self.photos, self.size, rng) for _ in range(self.batch)]
         clean = torch.from_numpy(np.stack([picture for picture, _ in made]))
-        damaged = degrade_batch(clean, [plan for _, plan in made])
+        plans = [plan for _, plan in made]
+        damaged = degrade_batch(clean, plans)
+        faded = degrade_batch(
+            clean, [[(d, draw) for d, draw in plan if isinstance(d, _TONE)] for plan in plans]
+        )
         noise = rng.standard_normal(tuple(clean.shape), dtype=np.float32)
         dice: Any = rng.random((self.batch, 8), dtype=np.float32)
         return {
             "clean": clean,
             "damaged": damaged.pictures,
+            "faded": faded.pictures,
             "mask": damaged.masks,
             "noise": torch.from_numpy(noise),
             "dice": torch.from_numpy(dice),

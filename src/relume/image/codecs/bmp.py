@@ -69,4 +69,4 @@ def _version5(image: Image) -> bytes:
     return struct.pack("<2sIHHI", b"BM", total, 0, 0, 14 + len(header)) + header + body + icc
 
 
-CODEC = Codec("BMP", (".bmp", ".dib"), _sniff, _decode, _encode, depths=(8,))
+CODEC = Codec("BMP", (".bmp",), _sniff, _decode, _encode, depths=(8,))

@@ -16,8 +16,11 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import PIL.Image
+import tifffile
+from PIL import TiffImagePlugin
 
-from relume.errors import ImageError, UnreadableImage, UnsupportedImage
+from relume.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
 from relume.image import colour, exif
 from relume.image.arrays import samples_of
 from relume.image.assemble import assemble, check_size
@@ -28,10 +31,17 @@ from relume.image.quiet import quiet
 
 from .codec import Codec, Source
 
-_ICC, _SUBFILE, _ORIENTATION = 34675, 254, 274
+_ICC, _SUBFILE = 34675, 254
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType: a thumbnail, a transparency mask
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _SEPARATED = 0, 1, 2, 3, 5
+# The rows without which, or with others than which, the pixels would be read wrongly.
+_LAYOUT = frozenset(
+    {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 320, 322, 323, 324, 325, 338, 339, 347, 530}
+)
 _STRIP = 1 << 20  # bytes of pixels that are compressed at a time
+
+# One clear line is raised here; what tifffile logs beside it would reach stderr only for want of a handler.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def _sniff(data: bytes) -> bool:
@@ -77,10 +87,6 @@ def _first_page(data: bytes) -> tuple[int, dict[int, Entry]]:
 
 
 def _decode(source: Source) -> Image:
-    import tifffile
-
-    # One clear line is raised here; what tifffile logs beside it would only reach stderr for want of a handler.
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     data = source.data
     number, rows = _first_page(data)
     (width, height, tile) = ((exif.numbers(rows.get(tag)) or [0])[0] for tag in (256, 257, 322))
@@ -88,9 +94,8 @@ def _decode(source: Source) -> Image:
     if tile and tile * (exif.numbers(rows.get(323)) or [0])[0] > source.max_pixels:
         raise UnreadableImage("its tiles are larger than any picture may be")
     _check_extent(rows, len(data))
-    profile = rows.get(_ICC)
-    icc = profile.data if profile else None
-    orientation = int((exif.numbers(rows.get(_ORIENTATION)) or [1])[0])
+    icc = rows[_ICC].data if _ICC in rows else None
+    orientation = int((exif.numbers(rows.get(exif.ORIENTATION)) or [1])[0])
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[number]
         if page.is_imagej and (file.imagej_metadata or {}).get("images", 1) > 1:
@@ -99,11 +104,11 @@ def _decode(source: Source) -> Image:
         bits = int(page.bitspersample)
         try:
             samples, icc, top = _samples(page, icc)
-        except ImageError:
-            raise
-        except Exception:
+        except NotImplementedError as error:
             if bits > 8:
-                raise
+                raise UnsupportedImage(
+                    "a TIFF of a rare kind; save it as 8 or 16 bits, gray or RGB"
+                ) from error
             samples, icc, top, orientation = *_through_pillow(data, number), 255, 1
     return assemble(
         samples,
@@ -119,6 +124,8 @@ def _decode(source: Source) -> Image:
 
 def _check_extent(rows: dict[int, Entry], size: int) -> None:
     """Truncation, told by the directory: some decoders would fill up what is missing without a word."""
+    if any(tag in _LAYOUT and not row.data for tag, row in rows.items()):
+        raise UnreadableImage("the file is truncated")
     for starts, lengths in ((273, 279), (324, 325)):
         pairs = zip(exif.numbers(rows.get(starts)), exif.numbers(rows.get(lengths)), strict=False)
         if any(start + length > size for start, length in pairs):
@@ -140,8 +147,9 @@ def _samples(page: Any, icc: bytes | None) -> tuple[Samples, bytes | None, float
     colours = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _SEPARATED: 4}.get(kind)
     if jpeg and kind == 6:
         kind, colours = _RGB, 3  # tifffile has made RGB of it
-    if colours is None or page.samplesperpixel < colours:
-        raise NotImplementedError("left to Pillow")
+    known = page.compression in tifffile.TIFF.DECOMPRESSORS
+    if colours is None or page.samplesperpixel < colours or not known:
+        raise NotImplementedError  # left to Pillow
     a = page.asarray()
     if a.ndim == 3 and int(page.planarconfig) == 2 and page.samplesperpixel > 1:
         a = np.moveaxis(a, 0, 2)
@@ -196,12 +204,13 @@ def _full_range(a: Samples) -> Samples:
 
 def _through_pillow(data: bytes, number: int) -> tuple[Samples, bytes | None]:
     """YCbCr, CIELAB and old compressions, 8 bits. Pillow turns the picture upright by itself."""
-    from PIL import TiffImagePlugin
-
-    with quiet(), TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as file:
-        file.seek(number)
-        file.load()
-        return samples_of(file)
+    try:
+        with quiet(), TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as file:
+            file.seek(number)
+            file.load()
+            return samples_of(file)
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageTooLarge("larger than Pillow allows for a TIFF of this kind") from error
 
 
 def _encode(image: Image, bit_depth: int, quality: int) -> bytes:
@@ -254,7 +263,7 @@ def _layout(image: Image, samples: Samples, rows: int) -> Tree:
         258: _shorts(*[8 * samples.itemsize] * channels),
         259: _shorts(8),  # Deflate
         262: _shorts(_BLACK_IS_ZERO if image.gray else _RGB),
-        _ORIENTATION: _shorts(1),
+        exif.ORIENTATION: _shorts(1),
         277: _shorts(channels),
         278: _longs(rows),
         284: _shorts(1),  # channels side by side

@@ -1,17 +1,19 @@
-r"""WebP, through Pillow. Quality 100 is lossless. There is no gray WebP: a gray picture becomes R = G = B."""
+r"""WebP, read by libwebp (through imagecodecs), written through Pillow. Quality 100 is lossless.
+
+There is no gray WebP: a gray picture becomes R = G = B.
+"""
 
 __all__ = ["CODEC"]
 
 import io
 
-from PIL import WebPImagePlugin
+import imagecodecs
 
 from relume.errors import UnreadableImage, UnsupportedImage
 from relume.image import exif
-from relume.image.arrays import samples_of, to_pil
+from relume.image.arrays import to_pil
 from relume.image.assemble import assemble, check_size
 from relume.image.picture import Image
-from relume.image.quiet import quiet
 
 from .codec import Codec, Source
 
@@ -35,18 +37,33 @@ def _size(data: bytes) -> tuple[int, int]:
     raise UnreadableImage("not a WebP picture inside")
 
 
+def _chunks(data: bytes) -> dict[bytes, bytes]:
+    """The chunks of the container, by name; the first of each."""
+    found: dict[bytes, bytes] = {}
+    at, end = 12, 8 + int.from_bytes(data[4:8], "little")
+    if end > len(data):
+        raise UnreadableImage("the file is truncated")
+    while at + 8 <= end:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        found.setdefault(data[at : at + 4], data[at + 8 : at + 8 + size])
+        at += 8 + size + size % 2
+    return found
+
+
 def _decode(source: Source) -> Image:
     check_size(_size(source.data), source.max_pixels)
-    if len(source.data) < 8 + int.from_bytes(source.data[4:8], "little"):
-        raise UnreadableImage("the file is truncated")
-    with quiet(), WebPImagePlugin.WebPImageFile(io.BytesIO(source.data)) as file:
-        if file.n_frames > 1:
-            raise UnsupportedImage("an animated WebP; save the frame you want as a still picture")
-        block = file.info.get("exif")
-        file.load()
-        samples, icc = samples_of(file)
-    dpi = exif.resolution(exif.parse_block(block))
-    return assemble(samples, format="WEBP", bit_depth=8, icc=icc, block=block, dpi=dpi)
+    chunks = _chunks(source.data)
+    if b"ANIM" in chunks:
+        raise UnsupportedImage("an animated WebP; save the frame you want as a still picture")
+    block = chunks.get(b"EXIF")
+    return assemble(
+        imagecodecs.webp_decode(source.data),
+        format="WEBP",
+        bit_depth=8,
+        icc=chunks.get(b"ICCP"),
+        block=block,
+        dpi=exif.resolution(exif.parse_block(block)),
+    )
 
 
 def _encode(image: Image, bit_depth: int, quality: int) -> bytes:
