@@ -38,6 +38,7 @@ def assemble(
     top: float | None = None,
     icc: bytes | None = None,
     block: bytes | None = None,
+    xmp: bytes | None = None,
     dpi: tuple[float, float] | None = None,
     orientation: int | None = None,
 ) -> Image:
@@ -50,8 +51,9 @@ def assemble(
         top: the value that means 1; None: the largest of an integer type, 1 for floats.
         icc: the embedded profile; dropped if it is unusable.
         block: the EXIF block; dropped if it is damaged.
+        xmp: the XMP packet, which is asked only for the orientation.
         dpi: dots per inch as stored.
-        orientation: how the samples are stored; None: as the EXIF block says.
+        orientation: how the samples are stored; None: as the EXIF block, or else XMP, says.
 
     Raises:
         UnsupportedImage: for float samples that are not in [0,1].
@@ -62,7 +64,7 @@ def assemble(
         raise UnsupportedImage("its float samples are not in [0,1]; scale them, or save 16-bit integers")
     if top is None:
         top = 1 if samples.dtype.kind == "f" else int(np.iinfo(samples.dtype).max)
-    way = exif.orientation(block) if orientation is None else orientation
+    way = orientation or exif.orientation(block) or exif.xmp_orientation(xmp) or 1
     samples = turn(samples, way)
     colours = samples.shape[2] - (samples.shape[2] in (2, 4))
     height, width = samples.shape[:2]

@@ -14,6 +14,7 @@ __all__ = [
     "Entry",
     "Tree",
     "orientation",
+    "xmp_orientation",
     "normalised",
     "resolution",
     "with_resolution",
@@ -26,6 +27,7 @@ __all__ = [
     "numbers",
 ]
 
+import re
 import struct
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias
@@ -196,10 +198,16 @@ def describing(tree: Tree) -> Tree:
     return kept
 
 
-def orientation(block: bytes | None) -> int:
-    """The orientation that an EXIF block asks for, 1 … 8; 1 when it is silent or damaged."""
+def orientation(block: bytes | None) -> int | None:
+    """The orientation that an EXIF block asks for, 1 … 8; None when it is silent or damaged."""
     found = numbers(parse_block(block).get(ORIENTATION))
-    return int(found[0]) if found and found[0] in range(1, 9) else 1
+    return int(found[0]) if found and found[0] in range(1, 9) else None
+
+
+def xmp_orientation(packet: bytes | None) -> int | None:
+    """The orientation that an XMP packet asks for; None when it is silent."""
+    found = re.search(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b", packet or b"")
+    return int(found[1]) if found else None
 
 
 def resolution(tree: Tree) -> tuple[float, float] | None:

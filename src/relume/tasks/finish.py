@@ -1,6 +1,6 @@
 r"""Before and after the nets: channels, grey pictures, and what is to be kept."""
 
-__all__ = ["THRESHOLD", "finish", "is_grey", "preserve", "three_channels"]
+__all__ = ["THRESHOLD", "Spread", "finish", "is_grey", "preserve", "three_channels"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,27 @@ from relume.image import Image
 Array = NDArray[np.float32]
 
 THRESHOLD = 0.5  # a pixel whose damage probability is above this counts as damaged
+
+
+class Spread:
+    """Mean and deviation of pictures that come one by one, by Welford's recurrence: stable in float32."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Array = np.zeros((), np.float32)
+        self._squares: Array = np.zeros((), np.float32)
+
+    def add(self, picture: Array) -> None:
+        """Take in one more H×W×3 picture."""
+        self.count += 1
+        change = picture - self.mean
+        self.mean = np.asarray(self.mean + change / np.float32(self.count), dtype=np.float32)
+        self._squares = np.asarray(self._squares + change * (picture - self.mean), dtype=np.float32)
+
+    def deviation(self) -> Array:
+        """The sample standard deviation, over channels the root of the mean variance: H×W float32."""
+        variance = self._squares.mean(axis=2) / np.float32(max(1, self.count - 1))
+        return np.asarray(np.sqrt(np.maximum(variance, 0)), dtype=np.float32)
 
 
 def three_channels(picture: Array) -> Array:

@@ -29,7 +29,7 @@ from relume.engines import Engine
 from relume.errors import OutOfMemory, UsageError
 from relume.image import Image
 from relume.tasks.field import noise_at
-from relume.tasks.finish import THRESHOLD, finish, is_grey, preserve, three_channels
+from relume.tasks.finish import THRESHOLD, Spread, finish, is_grey, preserve, three_channels
 from relume.tasks.kinds import like, to_image
 from relume.tasks.tone import ToneTransform, apply_transform, thumbnail
 
@@ -177,6 +177,7 @@ class Restorer:
         transform = self.transform(picture) if settings.tone else ToneTransform.identity()
         toned = apply_transform(picture, transform) if settings.tone else picture
         grey = image.gray or is_grey(picture)
+        del picture
         watch.lap("tone")
         tables = self._tables(settings)
         passes = len(tables) + (1 if mask is None and settings.mask == "auto" else 0)
@@ -184,33 +185,29 @@ class Restorer:
         known = mask
         seen: Array | None = None
         if mask is None and settings.mask == "auto":
-            seen = self._run(toned, None, None, settings, 0, tracker)[..., 3]
+            seen = np.ascontiguousarray(self._run(toned, None, None, settings, 0, tracker)[..., 3])
             known = (seen > THRESHOLD).astype(np.float32)
             watch.lap("mask")
-        mean: Array | None = None
-        square: Array | None = None
+        spread = Spread()
         drawn = []
         for number, table in enumerate(tables):
             result = self._run(toned, known, table, settings, settings.seed + number, tracker)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
                 seen = np.ascontiguousarray(result[..., 3])
+            del result
             if settings.preserve:
                 clean = preserve(toned, clean, seen if known is None else known)
             if grey:
                 clean = np.repeat(clean.mean(axis=2, keepdims=True, dtype=np.float32), 3, axis=2)
             np.clip(clean, 0, 1, out=clean)
             if settings.draws > 1:
-                mean = clean if mean is None else mean + clean
-                square = clean**2 if square is None else square + clean**2
+                spread.add(clean)
                 if settings.samples > 1:
                     drawn.append(finish(image, clean))
         watch.lap("local")
-        spread = None
-        if mean is not None and square is not None:
-            clean = np.asarray(mean / settings.draws, dtype=np.float32)
-            variance = np.maximum(0, square / settings.draws - clean**2).mean(axis=2)
-            spread = np.sqrt(variance * settings.draws / (settings.draws - 1)).astype(np.float32)
+        if settings.draws > 1:
+            clean = spread.mean
         final = finish(image, clean)
         watch.lap("finish")
         shown = mask if mask is not None else seen
@@ -219,7 +216,7 @@ class Restorer:
             image=final,
             samples=tuple(drawn) or (final,),
             mask=np.clip(shown, 0, 1).astype(np.float32),
-            uncertainty=spread if settings.uncertainty else None,
+            uncertainty=spread.deviation() if settings.uncertainty else None,
             seconds=watch.laps,
             evaluations=passes - len(tables) + sum(t.evaluations for t in tables),
         )

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -163,6 +164,9 @@ def _accelerator(run: Run) -> Accelerator:
     wants_cpu = run.device == "cpu" or (run.device == "auto" and not torch.cuda.is_available())
     if run.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("no CUDA device is available: use --device cpu")
+    # Accelerate keeps the first run's device and precision for as long as the process lives.
+    if is_initialized() and AcceleratorState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
     precision = "bf16" if run.precision in ("auto", "bf16") else "no"
     return Accelerator(cpu=wants_cpu, mixed_precision=precision)
 

@@ -37,7 +37,7 @@ def _decode(source: Source) -> Image:
         if unit and density
         else exif.resolution(exif.parse_block(block))
     )
-    return assemble(samples, format="JPEG", bit_depth=8, icc=icc, block=block, dpi=dpi)
+    return assemble(samples, format="JPEG", bit_depth=8, icc=icc, block=block, dpi=dpi, xmp=info.get("xmp"))
 
 
 def _over_white(image: Image) -> Image:

@@ -1,7 +1,8 @@
 r"""PNG, 1 to 16 bits. The container is read and written here, the pixels by libpng (through imagecodecs).
 
-libpng is handed the chunks that make the pixels and no others, so that a damaged text or profile does not
-stop a picture from being read.
+All is checked and inflated here first, and libpng is handed a file made of the rows and the palette alone. So a
+damaged text or profile does not stop a picture from being read, nothing is printed, and libpng never has to
+leave by its emergency exit, on which imagecodecs loses a reference to None each time.
 
 Source: *Portable Network Graphics (PNG) Specification (Third Edition)*, W3C (2025).
 """
@@ -24,14 +25,34 @@ from relume.image.picture import Image
 from .codec import Codec, Source
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT")
+_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"pHYs", b"acTL")
+_TEXTS = (b"Raw profile type exif\0", b"Raw profile type APP1\0", b"XML:com.adobe.xmp\0")
 _METRE = 0.0254
 _UNPACKED = 1 << 24  # a compressed profile or text that is longer than this is a bomb
 
 
+# Adam7: where the pixels of each of the seven passes begin, and how far apart they are (x, y, dx, dy).
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_INDEXED = 3
+_CHANNELS = {0: 1, 2: 3, _INDEXED: 1, 4: 2, 6: 4}  # stored, by colour type
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), _INDEXED: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_PART = 1 << 30  # bytes that go into one IDAT chunk, which holds less than 2³¹
+
+
 class _Parts(NamedTuple):
-    pixels: bytes  # a PNG file of the chunks in _PIXELS
-    rest: dict[bytes, bytes]  # the others that matter, by name; the first of each
+    pixels: list[bytes]  # the bodies of all IDAT chunks
+    body: dict[bytes, bytes]  # the bodies of the others that matter, by name; the first of each
+
+
+class _Header(NamedTuple):
+    width: int
+    height: int
+    bits: int
+    kind: int
+    packing: int
+    filtering: int
+    interlaced: int
 
 
 def _sniff(data: bytes) -> bool:
@@ -43,46 +64,112 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _split(data: bytes) -> _Parts:
-    kept, at = [_SIGNATURE], 8
-    rest: dict[bytes, bytes] = {}
+    parts, at = _Parts([], {}), 8
     while at + 12 <= len(data):
         (size,) = struct.unpack_from(">I", data, at)
         name, end = data[at + 4 : at + 8], at + 12 + size
-        if name == b"IEND":
+        if name == b"IEND" or (name == b"IHDR" and at > 8):
             break
+        body = data[at + 8 : end - 4]
         if end > len(data):
             raise UnreadableImage("the file is truncated")
-        if name in _PIXELS:
-            kept.append(data[at:end])
-        body = data[at + 8 : end - 4]
-        text = name in (b"zTXt", b"tEXt") and body.startswith(
-            (b"Raw profile type exif", b"Raw profile type APP1")
-        )
-        if text or name in (b"IHDR", b"PLTE", b"iCCP", b"eXIf", b"pHYs", b"acTL"):
-            rest.setdefault(name, body)
+        if name in _CRITICAL and zlib.crc32(name + body) != int.from_bytes(data[end - 4 : end], "big"):
+            raise UnreadableImage("the file is damaged (a checksum is wrong)")
+        if name == b"IDAT":
+            parts.pixels.append(body)
+        elif name in _KEPT or body.startswith(_TEXTS):
+            parts.body.setdefault(name, body)
         at = end
-    return _Parts(b"".join([*kept, _chunk(b"IEND", b"")]), rest)
+    return parts
 
 
 def _decode(source: Source) -> Image:
-    if source.data[12:16] != b"IHDR" or len(source.data) < 33:
-        raise UnreadableImage("the file is truncated or has no header")
-    width, height, bits, kind = struct.unpack_from(">IIBB", source.data, 16)
-    check_size((width, height), source.max_pixels)
-    pixels, rest = _split(source.data)
-    if len(rest.get(b"acTL", b"")) >= 4 and struct.unpack_from(">I", rest[b"acTL"])[0] > 1:
+    parts = _split(source.data)
+    head = _header(parts, source.max_pixels)
+    frames = parts.body.get(b"acTL", b"")
+    if len(frames) >= 4 and struct.unpack_from(">I", frames)[0] > 1:
         raise UnsupportedImage("an animated PNG; save the frame you want as a still picture")
-    samples = imagecodecs.png_decode(pixels)
-    if kind == 3 and _gray_palette(rest.get(b"PLTE", b"")):
+    samples = _samples_of(head, parts)
+    if head.kind == _INDEXED and _gray_palette(parts.body[b"PLTE"]):
         samples = samples[..., [0, 3] if samples.shape[2] == 4 else [0]]
     return assemble(
         samples,
         format="PNG",
-        bit_depth=16 if bits == 16 else 8,
-        icc=_profile(rest.get(b"iCCP", b"")),
-        block=rest.get(b"eXIf") or _raw_profile(rest),
-        dpi=_dpi(rest.get(b"pHYs", b"")),
+        bit_depth=16 if head.bits == 16 else 8,
+        icc=_profile(parts.body.get(b"iCCP", b"")),
+        block=parts.body.get(b"eXIf") or _raw_profile(parts.body),
+        xmp=_xmp(parts.body.get(b"iTXt", b"")),
+        dpi=_dpi(parts.body.get(b"pHYs", b"")),
     )
+
+
+def _header(parts: _Parts, max_pixels: int) -> _Header:
+    if len(parts.body.get(b"IHDR", b"")) != 13:
+        raise UnreadableImage("the file is truncated or has no header")
+    head = _Header(*struct.unpack(">IIBBBBB", parts.body[b"IHDR"]))
+    check_size((head.width, head.height), max_pixels)
+    if head.bits not in _DEPTHS.get(head.kind, ()) or head.packing or head.filtering or head.interlaced > 1:
+        raise UnreadableImage("its header makes no sense")
+    if head.kind == _INDEXED and not 3 <= len(parts.body.get(b"PLTE", b"")) <= 768:
+        raise UnreadableImage("its palette is missing or damaged")
+    return head
+
+
+def _samples_of(head: _Header, parts: _Parts) -> Samples:
+    """Inflates the pixels, and has libpng decode each pass of an interlaced picture, or the only one."""
+    passes = _PASSES if head.interlaced else ((0, 0, 1, 1),)
+    bits = head.bits * _CHANNELS[head.kind]
+    sizes = [(-((x - head.width) // dx), -((y - head.height) // dy)) for x, y, dx, dy in passes]
+    rows = [(1 + (w * bits + 7) // 8) if w > 0 else 0 for w, _ in sizes]
+    lengths = [row * max(h, 0) for row, (_, h) in zip(rows, sizes, strict=True)]
+    data = zlib.decompressobj().decompress(b"".join(parts.pixels), sum(lengths) + 1)
+    if len(data) < sum(lengths):
+        raise UnreadableImage("the file is truncated")
+    found: list[Samples | None] = []
+    at = 0
+    for size, row, length in zip(sizes, rows, lengths, strict=True):
+        found.append(_plain(head, size, data[at : at + length], row, parts) if length else None)
+        at += length
+    if not head.interlaced and found[0] is not None:
+        return found[0]
+    assert found[0] is not None  # the first pass holds the first pixel
+    whole = np.empty((head.height, head.width, *found[0].shape[2:]), found[0].dtype)
+    for (x, y, dx, dy), part in zip(passes, found, strict=True):
+        if part is not None:
+            whole[y::dy, x::dx] = part
+    return whole
+
+
+def _plain(head: _Header, size: tuple[int, int], data: bytes, row: int, parts: _Parts) -> Samples:
+    """Filtered rows → samples, by libpng, from a file that holds nothing it could object to."""
+    if (np.frombuffer(data, np.uint8)[::row] > 4).any():
+        raise UnreadableImage("the file is damaged (a filter that does not exist)")
+    chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, head.bits, head.kind, 0, 0, 0))]
+    entries = 2**head.bits if head.kind == _INDEXED else 0
+    if entries:
+        chunks.append(_chunk(b"PLTE", parts.body[b"PLTE"].ljust(3 * entries, b"\0")[: 3 * entries]))
+    clear = _transparency(head, parts.body.get(b"tRNS", b""), entries)
+    if clear:
+        chunks.append(_chunk(b"tRNS", clear))
+    stored = zlib.compress(data, 0)
+    chunks += [_chunk(b"IDAT", stored[at : at + _PART]) for at in range(0, len(stored), _PART)]
+    done: Samples = imagecodecs.png_decode(b"".join([_SIGNATURE, *chunks, _chunk(b"IEND", b"")]))
+    return done
+
+
+def _transparency(head: _Header, body: bytes, entries: int) -> bytes:
+    """The transparent colour, or the alphas of the palette, within what the bit depth can say."""
+    if entries:
+        return body[:entries]
+    if len(body) != {0: 2, 2: 6}.get(head.kind):
+        return b""
+    return (np.frombuffer(body, ">u2") & (2**head.bits - 1)).astype(">u2").tobytes()
+
+
+def _xmp(body: bytes) -> bytes:
+    """The text of an XMP chunk: keyword, compression, language and translation come before it."""
+    _, _, text = body.partition(b"\0")
+    return _inflate(text[4:]) if text[:1] == b"\1" else text
 
 
 def _gray_palette(palette: bytes) -> bool:

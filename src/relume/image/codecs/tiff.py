@@ -126,6 +126,8 @@ def _check_extent(rows: dict[int, Entry], size: int) -> None:
     """Truncation, told by the directory: some decoders would fill up what is missing without a word."""
     if any(tag in _LAYOUT and not row.data for tag, row in rows.items()):
         raise UnreadableImage("the file is truncated")
+    if (exif.numbers(rows.get(259)) or [1])[0] == 1:
+        return  # uncompressed: what has to be there follows from the size, and some writers count wrongly
     for starts, lengths in ((273, 279), (324, 325)):
         pairs = zip(exif.numbers(rows.get(starts)), exif.numbers(rows.get(lengths)), strict=False)
         if any(start + length > size for start, length in pairs):

@@ -62,6 +62,7 @@ def _decode(source: Source) -> Image:
         bit_depth=8,
         icc=chunks.get(b"ICCP"),
         block=block,
+        xmp=chunks.get(b"XMP "),
         dpi=exif.resolution(exif.parse_block(block)),
     )
 

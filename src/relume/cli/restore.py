@@ -1,0 +1,349 @@
+r"""``relume restore``: damaged photographs come back."""
+
+__all__ = ["add", "run"]
+
+import argparse
+import functools
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relume.cli.console import INTERRUPTED, Console, Progress, say
+from relume.cli.jobs import Job, Wanted, plan
+from relume.cli.options import (
+    Subparsers,
+    add_model,
+    add_output,
+    add_talk,
+    count,
+    from_zero,
+    memory,
+    number,
+)
+from relume.cli.report import Entry, Report, check_report
+from relume.cli.streams import STREAM, deliver, read_from
+from relume.errors import ImageError, OutOfMemory, OutputExists, RelumeError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from relume.image import Image
+    from relume.tasks import Restoration, Restorer, Settings
+
+WHITE = 0.25  # the standard deviation that is white in an uncertainty map
+
+_EPILOG = """\
+Without -o a result stands beside its picture, under the name with the suffix; -o DIR keeps the tree of a
+folder. What is there already is not replaced: give --skip-existing to go on with a batch, or --overwrite.
+"""
+
+
+def add(subparsers: "Subparsers") -> None:
+    """Declares the command."""
+    parser = subparsers.add_parser(
+        "restore", help="restore photographs", description="Restores damaged photographs.", epilog=_EPILOG
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders, or - for stdin")
+    parser.add_argument("-o", "--output", metavar="OUT", help="a file, a folder, or - for stdout")
+    parser.add_argument("-r", "--recursive", action="store_true", help="look into the folders below, too")
+    add_model(parser)
+    _add_restoring(parser)
+    group = add_output(parser)
+    group.add_argument("--suffix", default="-restored", help="ends the names of results (default: -restored)")
+    existing = group.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave out pictures whose result is there: resumes a batch"
+    )
+    existing.add_argument("--overwrite", action="store_true", help="replace what is there")
+    group.add_argument("--report", type=Path, metavar="FILE.json", help="write what became of every input")
+    add_talk(parser)
+
+
+def _add_restoring(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("restoring")
+    group.add_argument(
+        "--steps", type=count, metavar="N", help="evaluations per tile (default: 1, or 4 for a chain)"
+    )
+    group.add_argument("--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)")
+    group.add_argument(
+        "-w",
+        "--fidelity",
+        type=number(0, 1),
+        default=1.0,
+        metavar="0…1",
+        help="1: the expected picture (default); less: noise is added, and one plausible picture comes out",
+    )
+    group.add_argument(
+        "--mask",
+        default="auto",
+        metavar="auto|none|FILE|DIR",
+        help="where the damage is (white): found by the model, not told, a picture, or a folder of pictures "
+        "named like the inputs or NAME-mask.png",
+    )
+    group.add_argument(
+        "--save-mask",
+        nargs="?",
+        const="",
+        metavar="FILE|DIR",
+        help="write the damage that was found; without a value beside the result (put it after the inputs)",
+    )
+    group.add_argument(
+        "--preserve", action="store_true", help="keep every pixel away from the damage, but for its tone"
+    )
+    group.add_argument(
+        "--no-tone", dest="tone", action="store_false", help="leave the tone of the whole photograph as it is"
+    )
+    group.add_argument(
+        "--samples",
+        type=count,
+        default=1,
+        metavar="N",
+        help="draw N plausible pictures: the result is their mean, and each gets a file of its own",
+    )
+    group.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help=f"write the spread over the samples beside the result, 16-bit PNG, white = {WHITE} of the range",
+    )
+    group.add_argument(
+        "--tile", type=count, metavar="N", help="side of the tiles in pixels (default: the model's)"
+    )
+    group.add_argument(
+        "--max-memory", type=memory, metavar="SIZE", help="refuse pictures that need more, such as 2G"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Restores; one bad file does not stop the others."""
+    console = Console.of(args)
+    report = Report(settings=_told(args))
+    code = RelumeError.exit_code
+    if args.report is not None:
+        check_report(args.report)
+    try:
+        jobs = plan(_wanted(args))
+        settings = _settings(args)
+        report.entries += [Entry(job.name, str(job.output)) for job in jobs]
+        code = _all(jobs, settings, args, report, console)
+    except RelumeError as error:
+        code, report.error = error.exit_code, str(error)
+        raise
+    finally:
+        if args.report is not None:
+            report.write(args.report, code)
+    return code
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    return Wanted(
+        inputs=args.inputs,
+        output=args.output,
+        recursive=args.recursive,
+        suffix=args.suffix,
+        format=args.format,
+        overwrite=args.overwrite,
+        save_mask=args.save_mask,
+        uncertainty=args.uncertainty,
+        samples=args.samples,
+    )
+
+
+def _settings(args: argparse.Namespace) -> "Settings":
+    from relume.tasks import Settings
+
+    if args.mask not in ("auto", "none") and not Path(args.mask).exists():
+        raise UsageError(f"--mask {args.mask}: there is no such file or folder")
+    return Settings(
+        steps=args.steps,
+        seed=args.seed,
+        fidelity=args.fidelity,
+        mask="none" if args.mask == "none" else "auto",
+        preserve=args.preserve,
+        tone=args.tone,
+        samples=args.samples,
+        uncertainty=args.uncertainty,
+        tile=args.tile,
+        max_memory=args.max_memory,
+    )
+
+
+def _told(args: argparse.Namespace) -> dict[str, Any]:
+    """The options, as a report keeps them."""
+    left_out = {"run", "command", "inputs", "report", "quiet", "verbose"}
+    return {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
+
+
+def _all(
+    jobs: list[Job], settings: "Settings", args: argparse.Namespace, report: Report, console: Console
+) -> int:
+    load = functools.cache(lambda: _load(args, report, console))
+    progress = Progress(len(jobs), console)
+    try:
+        for job, entry in zip(jobs, report.entries, strict=True):
+            progress.begin(job.name)
+            try:
+                _one(job, entry, load, settings, args, progress)
+            except KeyboardInterrupt:
+                entry.status = "interrupted"
+                raise
+            finally:
+                progress.end()
+            _tell(entry, console)
+    except KeyboardInterrupt:
+        progress.close()
+        say(f"interrupted; {report.count('done')} of {len(jobs)} done; --skip-existing goes on from here")
+        return INTERRUPTED
+    finally:
+        progress.close()
+    if len(jobs) > 1:
+        parts = [f"{report.count(status)} {status}" for status in ("done", "skipped", "failed")]
+        console.note(f"{', '.join(parts)} in {time.time() - report.began:.1f} s")
+    return report.exit_code()
+
+
+def _tell(entry: Entry, console: Console) -> None:
+    if entry.status == "failed":
+        say(str(entry.error))
+    elif entry.status == "skipped":
+        console.note(f"{entry.input}: {entry.output} is there, skipped")
+    else:
+        where = "stdout" if entry.output == STREAM else entry.output
+        console.note(f"{entry.input} → {where}  {sum(entry.seconds.values()):.2f} s")
+        stages = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in entry.seconds.items())
+        console.detail(f"  {entry.width}×{entry.height}: {stages}; evaluations per tile: {entry.evaluations}")
+
+
+def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restorer":
+    """The model, its files verified, on an engine; says what really runs."""
+    from relume import bundle as bundles
+    from relume import engines
+    from relume.tasks import Restorer
+
+    bundle = bundles.find(args.model)
+    bundle.verify()
+    restorer = Restorer(
+        bundle.path, engine=args.engine, device=args.device, precision=args.precision, threads=args.threads
+    )
+    engine = restorer.engine
+    first = engines.AUTO[0]
+    if args.engine == "auto" and engine.name not in first.NAMES:
+        reason = first.probe().reason or f"it cannot run {args.device}, {args.precision}"
+        say(f"note: engine {first.NAMES[0]} is not used ({reason}); {engine.name} runs instead")
+    report.model = {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash}
+    report.engine = {
+        "name": engine.name,
+        "version": engine.version,
+        "device": engine.device,
+        "precision": engine.precision,
+    }
+    console.detail(f"model {bundle.name} {bundle.card['version']} ({bundle.hash[:12]}), {bundle.path}")
+    console.detail(f"engine {engine.name} {engine.version} on {engine.device}, {engine.precision}")
+    return restorer
+
+
+def _one(
+    job: Job,
+    entry: Entry,
+    load: Callable[[], "Restorer"],
+    settings: "Settings",
+    args: argparse.Namespace,
+    progress: Progress,
+) -> None:
+    """Restores one picture; what goes wrong with it is noted in its entry, what goes wrong with the model is
+    raised."""
+    try:
+        if args.skip_existing and isinstance(job.output, Path) and job.output.exists():
+            entry.status = "skipped"
+            return
+        picture, mask = _read(job, entry, args)
+    except Exception as error:
+        _note(error, entry, args)
+        return
+    restorer = load()
+    try:
+        restoration = restorer.restore(picture, settings, mask=mask, progress=progress.tiles)
+        entry.seconds |= restoration.seconds
+        entry.evaluations = restoration.evaluations
+        _write(job, entry, restoration, args)
+        entry.status = "done"
+    except Exception as error:
+        _note(error, entry, args)
+
+
+def _note(error: Exception, entry: Entry, args: argparse.Namespace) -> None:
+    if isinstance(error, MemoryError):
+        error = OutOfMemory("not enough memory; give --max-memory, or make the picture smaller")
+    if args.verbose and not isinstance(error, RelumeError):
+        traceback.print_exception(error)
+    entry.fail(error)
+
+
+def _read(
+    job: Job, entry: Entry, args: argparse.Namespace
+) -> tuple["Image", "NDArray[np.float32] | None"]:
+    if job.refused:
+        raise UsageError(job.refused)
+    there = [path for path in job.files if path.exists()]
+    if there and not args.overwrite and not args.skip_existing:
+        raise OutputExists(f"{there[0]} exists; give --overwrite to replace it, or --skip-existing to go on")
+    began = time.perf_counter()
+    try:
+        picture = read_from(job.source)
+    except ImageError:
+        entry.usable = False
+        raise
+    entry.width, entry.height = picture.width, picture.height
+    entry.bytes_in = Path(job.source).stat().st_size if job.source != STREAM else None
+    mask = None if args.mask in ("auto", "none") else _mask(job, Path(args.mask))
+    entry.seconds["read"] = time.perf_counter() - began
+    return picture, mask
+
+
+def _mask(job: Job, given: Path) -> "NDArray[np.float32]":
+    """H×W in [0,1] from a picture of the damage: its mean over the channels."""
+    import numpy as np
+
+    from relume import image
+
+    path = _mask_file(job, given) if given.is_dir() else given
+    return np.asarray(image.read(path).pixels.mean(axis=2), dtype=np.float32)
+
+
+def _mask_file(job: Job, folder: Path) -> Path:
+    """The file in a folder of masks that belongs to this picture: its own name, or NAME-mask, in any format."""
+    from relume.image import is_picture
+
+    place = folder / job.relative.parent
+    names = (job.relative.stem, f"{job.relative.stem}-mask")
+    for path in sorted(place.iterdir()) if place.is_dir() else []:
+        if path.stem in names and is_picture(path):
+            return path
+    raise UsageError(f"no mask for {job.name}: {place} holds neither {names[0]}.png nor {names[1]}.png")
+
+
+def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Namespace) -> None:
+    """Writes what accompanies the result, then the result: where it is, all of it is."""
+    from relume import image
+
+    began = time.perf_counter()
+    for path in job.files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    planes = {job.mask: (restoration.mask, 8)}
+    if restoration.uncertainty is not None:
+        planes[job.uncertainty] = ((restoration.uncertainty / WHITE).clip(0, 1), 16)
+    for path, (plane, depth) in planes.items():
+        if path is not None and not (args.skip_existing and path.exists()):
+            picture = image.Image(plane[..., None], bit_depth=depth)
+            image.write(picture, path, format="PNG", overwrite=args.overwrite)
+            entry.files.append(os.fspath(path))
+    for path, sample in zip(job.samples, restoration.samples, strict=bool(job.samples)):
+        if not (args.skip_existing and path.exists()):
+            deliver(sample, path, args)
+            entry.files.append(os.fspath(path))
+    entry.bytes_out = deliver(restoration.image, job.output, args)
+    entry.seconds["write"] = time.perf_counter() - began

@@ -1,0 +1,91 @@
+r"""Pictures from a file or stdin, to a file or stdout: ``-`` stands for the streams."""
+
+__all__ = ["STREAM", "as_json", "deliver", "read_from", "write_text"]
+
+import argparse
+import json
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relume.errors import ImageError, OutputExists, UsageError
+
+if TYPE_CHECKING:
+    from relume.image import Image
+
+STREAM = "-"
+
+
+def read_from(source: str | Path) -> "Image":
+    """The picture in a file, or on stdin for ``-``."""
+    from relume import image
+
+    return image.read(sys.stdin.buffer.read() if source == STREAM else source)
+
+
+def deliver(picture: "Image", target: str | Path, args: argparse.Namespace) -> int:
+    """Writes a picture as the options of :func:`~relume.cli.options.add_output` say; returns its size in bytes.
+
+    Raises:
+        OutputExists: a file stands there, and --overwrite was not given.
+        UsageError: stdout is a terminal, or the format is none.
+        ImageError: it cannot be written.
+    """
+    from relume import image
+
+    if target != STREAM:
+        path = image.write(
+            picture,
+            target,
+            format=args.format,
+            bit_depth=args.bit_depth,
+            keep_metadata=args.keep_metadata,
+            quality=args.quality,
+            overwrite=args.overwrite,
+        )
+        return path.stat().st_size
+    data = image.encode(
+        picture,
+        format=args.format,
+        bit_depth=args.bit_depth,
+        keep_metadata=args.keep_metadata,
+        quality=args.quality,
+    )
+    if sys.stdout.isatty():
+        raise UsageError("the picture would go to the terminal: give -o FILE, or lead stdout into a file")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        # What is left in the buffer would fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ImageError("nobody read the picture on stdout to its end") from error
+    return len(data)
+
+
+def write_text(text: str, path: Path, *, overwrite: bool) -> None:
+    """Writes a text file that is whole or not there.
+
+    Raises:
+        OutputExists: a file stands there, and overwriting was not asked for.
+        UsageError: the folder is missing or not writable.
+    """
+    if path.exists() and not overwrite:
+        raise OutputExists(f"{path} exists; choose another name, or give --overwrite")
+    part = path.with_name(f".relume-{secrets.token_hex(8)}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def as_json(value: Any) -> str:
+    """JSON for a file or a pipe; names of files survive in ASCII, and numbers that are none are refused."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,261 @@
+r"""The restore task: what holds whatever the model says."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+import relume
+from relume import Restorer, Settings, image
+from relume.bundle import Bundle
+from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
+from relume.tasks.field import noise_at
+from relume.tasks.tone import ToneTransform, apply_transform, thumbnail
+
+SIZES = [(1, 1), (5, 300), (64, 64), (65, 63), (150, 131)]
+
+
+def levels(height: int, width: int, channels: int = 3, *, seed: int = 0) -> np.ndarray:
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bundle: Bundle) -> Restorer:
+    return Restorer(tiny_bundle.path, engine="openvino", precision="f32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def null(tiny_bundle: Bundle) -> Restorer:
+    return Restorer(tiny_bundle.path, engine="null")
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_identity_net_changes_no_pixel(null: Restorer, height: int, width: int, channels: int) -> None:
+    given = levels(height, width, channels)
+    np.testing.assert_array_equal(null(given), given)
+
+
+def test_an_identity_net_changes_no_16_bit_pixel(null: Restorer) -> None:
+    given = np.random.default_rng(0).integers(0, 65536, (70, 90, 3), dtype=np.uint16)
+    np.testing.assert_array_equal(null(given), given)
+
+
+def test_an_identity_net_changes_no_pixel_in_a_chain_without_noise(null: Restorer) -> None:
+    given = levels(70, 90)
+    for steps in (2, 3, 4):
+        np.testing.assert_array_equal(null(given, steps=steps), given)
+
+
+def test_the_same_kind_comes_back(model: Restorer, tmp_path: Path) -> None:
+    given = levels(40, 50)
+    path = tmp_path / "a.png"
+    PilImage.fromarray(given).save(path)
+    from_array = model(given)
+    assert from_array.dtype == np.uint8 and from_array.shape == given.shape
+    from_pil = model(PilImage.fromarray(given))
+    assert isinstance(from_pil, PilImage.Image) and from_pil.mode == "RGB"
+    from_bytes = model(path.read_bytes())
+    assert from_bytes[:8] == b"\x89PNG\r\n\x1a\n"
+    from_path = model(path)
+    assert isinstance(from_path, image.Image)
+    for other in (np.asarray(from_pil), image.to_array(image.read(from_bytes), given)):
+        np.testing.assert_array_equal(other, from_array)
+    np.testing.assert_array_equal(image.to_array(from_path, given), from_array)
+    floats = model(given.astype(np.float32) / 255)
+    assert floats.dtype == np.float32 and np.abs(floats - from_array / 255).max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_net_does_change_the_picture(model: Restorer) -> None:
+    given = levels(40, 50)
+    assert (model(given) != given).any()
+
+
+def test_grey_stays_grey(model: Restorer) -> None:
+    one = levels(50, 60, 1)
+    assert model(one).shape == one.shape
+    three = model(np.repeat(one[..., None], 3, axis=2))
+    assert (np.ptp(three.astype(int), axis=2) == 0).all()
+
+
+def test_alpha_is_kept(model: Restorer) -> None:
+    given = levels(40, 50, 4)
+    np.testing.assert_array_equal(model(given)[..., 3], given[..., 3])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(model: Restorer) -> None:
+    given = levels(100, 90)
+    first, again, other = (model(given, fidelity=0.2, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_picture_does_not_depend_on_those_before_it(model: Restorer) -> None:
+    first, second = levels(100, 90), levels(80, 70, seed=1)
+    alone = model(first, fidelity=0.2)
+    model(second)
+    np.testing.assert_array_equal(model(first, fidelity=0.2), alone)
+
+
+@pytest.mark.parametrize("fidelity", [1.0, 0.3])
+def test_tiles_leave_no_seams(model: Restorer, fidelity: float) -> None:
+    """A smooth picture through many tiles and through one large tile: the same away from rounding."""
+    y, x = np.mgrid[0:128, 0:128] / 128
+    smooth = np.stack([x, y, (x + y) / 2], axis=2).astype(np.float32)
+    settings = Settings(fidelity=fidelity, mask="none")
+    whole = model.restore(image.from_array(smooth), replace(settings, tile=128)).image.pixels
+    tiled = model.restore(image.from_array(smooth), replace(settings, tile=64)).image.pixels
+    assert np.abs(whole - tiled).max() < 2 / 255
+
+
+def test_preserve_keeps_what_is_far_from_the_damage(model: Restorer) -> None:
+    given = image.from_array(levels(80, 80))
+    mask = np.zeros((80, 80), np.float32)
+    mask[30:34, 40:44] = 1
+    settings = Settings(preserve=True, tone=False)
+    kept = model.restore(given, settings, mask=mask).image.pixels
+    free = model.restore(given, replace(settings, preserve=False), mask=mask).image.pixels
+    far = np.ones((80, 80), bool)
+    far[24:40, 34:50] = False
+    np.testing.assert_array_equal(kept[far], given.pixels[far])
+    assert (free[far] != given.pixels[far]).any()
+    assert (kept[30:34, 40:44] == free[30:34, 40:44]).all()
+
+
+def test_a_given_mask_reaches_the_net(model: Restorer) -> None:
+    given = image.from_array(levels(64, 64))
+    nothing, all_of_it = (np.full((64, 64), v, np.float32) for v in (0, 1))
+    a = model.restore(given, mask=nothing).image.pixels
+    b = model.restore(given, mask=all_of_it).image.pixels
+    assert (a != b).any()
+    np.testing.assert_array_equal(a, model.restore(given, Settings(mask="none")).image.pixels)
+
+
+def test_samples_and_their_spread(model: Restorer) -> None:
+    given = image.from_array(levels(64, 64))
+    out = model.restore(given, Settings(samples=3, uncertainty=True, seed=5))
+    assert len(out.samples) == 3 and out.uncertainty is not None
+    drawn = np.stack([sample.pixels for sample in out.samples])
+    assert np.abs(drawn.mean(axis=0) - out.image.pixels).max() < 1e-5
+    spread = np.sqrt(drawn.var(axis=0, ddof=1).mean(axis=2))
+    assert np.abs(spread - out.uncertainty).max() < 1e-4
+    assert out.uncertainty.max() > 0
+    # A sample is the picture that its own seed gives.
+    alone = model.restore(given, Settings(fidelity=0.5, steps=4, seed=6)).image.pixels
+    np.testing.assert_array_equal(drawn[1], alone)
+
+
+def test_progress_ends_at_the_total(model: Restorer) -> None:
+    seen: list[tuple[int, int]] = []
+    model.restore(image.from_array(levels(100, 100)), progress=lambda a, b: seen.append((a, b)))
+    assert seen == [(i + 1, len(seen)) for i in range(len(seen))]
+
+
+def test_wrong_calls_say_what_is_wrong(model: Restorer, tiny_bundle: Bundle) -> None:
+    given = image.from_array(levels(64, 64))
+    with pytest.raises(UsageError, match="one size"):
+        model.restore(given, mask=np.zeros((3, 3), np.float32))
+    with pytest.raises(UsageError, match="multiple of"):
+        model.restore(given, Settings(tile=50))
+    with pytest.raises(UsageError):
+        model.restore(given, Settings(steps=9))
+    with pytest.raises(OutOfMemory, match="max-memory"):
+        model.restore(given, Settings(max_memory=1000))
+    with pytest.raises(UsageError):
+        Settings(fidelity=1.5)
+    with pytest.raises(UsageError, match="a picture is"):
+        model(3)
+    with pytest.raises(BundleNotFound):
+        Restorer("no-such-model")
+    with pytest.raises(EngineUnavailable):
+        Restorer(tiny_bundle.path, engine="openvino", device="cuda")
+
+
+def test_engines_agree(tiny_bundle: Bundle, model: Restorer) -> None:
+    given = levels(70, 80)
+    want = model(given).astype(int)
+    for engine in ("onnx", "pytorch"):
+        got = Restorer(tiny_bundle.path, engine=engine, precision="f32")(given).astype(int)
+        assert np.abs(got - want).max() <= 1
+
+
+def test_the_public_function(tiny_bundle: Bundle) -> None:
+    given = levels(40, 40)
+    got = relume.restore(given, model=str(tiny_bundle.path), engine="null")
+    np.testing.assert_array_equal(got, given)
+
+
+class TestNoise:
+    rows, columns = np.indices((256, 256))
+
+    def test_is_standard_normal_and_uncorrelated(self) -> None:
+        z = noise_at(self.rows, self.columns, seed=1, step=0).astype(np.float64)
+        assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
+        assert abs((z**4).mean() - 3) < 0.1
+        for a, b in [(z[:, 1:], z[:, :-1]), (z[:, :, 1:], z[:, :, :-1]), (z[1:], z[:-1])]:
+            assert abs((a * b).mean()) < 0.01
+
+    def test_streams_differ(self) -> None:
+        z = noise_at(self.rows, self.columns, seed=1, step=0)
+        for seed, step in [(2, 0), (1, 1)]:
+            other = noise_at(self.rows, self.columns, seed=seed, step=step)
+            assert abs(float((z * other).mean())) < 0.01
+
+    def test_belongs_to_the_place(self) -> None:
+        z = noise_at(self.rows, self.columns, seed=1, step=2)
+        part = noise_at(self.rows[30:50, 7:90], self.columns[30:50, 7:90], seed=1, step=2)
+        np.testing.assert_array_equal(z[:, 30:50, 7:90], part)
+
+
+class TestTone:
+    def test_zeros_change_nothing(self) -> None:
+        picture = np.random.default_rng(0).random((9, 7, 3), dtype=np.float32)
+        assert np.abs(apply_transform(picture, ToneTransform.identity(16)) - picture).max() < 1e-6
+
+    def test_agrees_with_the_net_that_was_trained(self, tiny_build: Callable[..., Any]) -> None:
+        torch = pytest.importorskip("torch")
+        from relume.nets.tone import apply_tone
+
+        rng = np.random.default_rng(0)
+        picture = rng.random((20, 30, 3), dtype=np.float32)
+        parameters = rng.normal(0, 0.2, 63).astype(np.float32)
+        want = apply_tone(
+            torch.from_numpy(picture.transpose(2, 0, 1)[None]), torch.from_numpy(parameters[None]), 16
+        )
+        got = apply_transform(picture, ToneTransform.from_parameters(parameters), rows=7)
+        assert np.abs(got - want[0].clamp(0, 1).numpy().transpose(1, 2, 0)).max() < 1e-5
+
+    def test_a_thumbnail_keeps_the_mean(self) -> None:
+        picture = np.random.default_rng(0).random((130, 300, 3), dtype=np.float32)
+        small = thumbnail(picture)
+        assert small.shape == (1, 3, 64, 64)
+        assert np.abs(small.mean(axis=(0, 2, 3)) - picture.mean(axis=(0, 1))).max() < 2e-3
+
+    def test_is_the_same_for_every_tile(self, model: Restorer) -> None:
+        given = image.from_array(levels(200, 200))
+        small, large = (model.restore(given, Settings(tile=tile, mask="none")).seconds for tile in (64, 128))
+        assert set(small) == set(large)  # stages are the same; tone is decided once, before tiles exist
+        assert np.allclose(model.transform(given.pixels).curves, model.transform(given.pixels.copy()).curves)
+
+
+def test_twenty_megapixels_stay_within_the_bound(tiny_bundle: Bundle) -> None:
+    """Measured in a process of its own; the bound is the one that --max-memory computes with."""
+    code = f"""
+import resource, numpy as np
+from relume import Restorer, Settings, image
+from relume.tasks.restore import BYTES_FIXED, BYTES_PER_PIXEL
+given = image.from_array(np.zeros((4000, 5000, 3), np.uint8))
+Restorer({str(tiny_bundle.path)!r}, engine="null").restore(given, Settings(tile=512))
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(used / 2**30, (BYTES_FIXED + 20e6 * BYTES_PER_PIXEL) / 2**30)
+assert used < BYTES_FIXED + 20e6 * BYTES_PER_PIXEL
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout

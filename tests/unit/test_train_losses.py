@@ -1,0 +1,328 @@
+r"""Losses against their formulas, and objectives that a net can follow."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from relume.diffusion import linear  # noqa: E402
+from relume.nets import build  # noqa: E402
+from relume.train import TRAINABLE  # noqa: E402
+from relume.train.config import TrainConfig  # noqa: E402
+from relume.train.losses import balanced_bce, gradient_l1, log_mse, spectral_l1  # noqa: E402
+from relume.train.objectives import CHAIN_SHARE, KAPPA, OBJECTIVES  # noqa: E402
+from relume.train.pairs import PAIRS, Batches  # noqa: E402
+from relume.train.photos import Photos  # noqa: E402
+
+SMALL: dict[str, dict[str, Any]] = {
+    "restorer": {"widths": (8, 12), "encoder": (1,), "middle": 1, "decoder": (1,), "time_width": 8},
+    "tone": {"width": 4, "knots": 8},
+    "unet": {"base": 8, "multipliers": (1, 2), "groups": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_one_seed() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    files = []
+    for i in range(4):
+        rows, columns = np.mgrid[0:48, 0:56] / 56
+        waves = [
+            0.5 + 0.4 * np.sin(rng.uniform(2, 12) * rows + rng.uniform(2, 12) * columns) for _ in range(3)
+        ]
+        files.append(folder / f"p_{i}.png")
+        PilImage.fromarray((np.stack(waves, axis=-1) * 255).astype(np.uint8)).save(files[-1])
+    return Photos(files)
+
+
+# --- losses ----------------------------------------------------------------------------------------------
+
+LOSSES: dict[str, Callable[..., Any]] = {
+    "log_mse": log_mse,
+    "gradient_l1": gradient_l1,
+    "spectral_l1": spectral_l1,
+}
+EVERY = pytest.mark.parametrize("name", LOSSES)
+
+
+def pictures(*, count: int = 2, height: int = 6, width: int = 8, dtype: Any = torch.float64) -> Any:
+    return torch.rand(2, count, 3, height, width, dtype=dtype)
+
+
+@EVERY
+def test_losses_are_least_at_equality(name: str) -> None:
+    a, b = pictures()
+    at_equality = LOSSES[name](a, a)
+    assert at_equality == pytest.approx(math.log(1e-4) if name == "log_mse" else 0, abs=1e-6)
+    assert LOSSES[name](a, b) > at_equality
+    assert LOSSES[name](a, b) == pytest.approx(float(LOSSES[name](b, a)), rel=1e-6)
+
+
+@EVERY
+def test_gradients_are_right(name: str) -> None:
+    a, b = pictures(count=1, height=4, width=5)
+    if name == "spectral_l1":  # computed in float32 whatever comes in
+        a = a.float().requires_grad_()
+        direction = torch.randn_like(a)
+        (slope,) = torch.autograd.grad(spectral_l1(a, b), a)
+        step = 1e-2
+        numeric = (spectral_l1(a + step * direction, b) - spectral_l1(a - step * direction, b)) / (2 * step)
+        assert float((slope * direction).sum()) == pytest.approx(float(numeric), rel=2e-2, abs=2e-3)
+    else:
+        assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, b), (a.requires_grad_(),))
+
+
+def test_log_mse_is_the_mean_of_logarithms() -> None:
+    a, b = pictures(count=3)
+    errors = ((a - b) ** 2).numpy().reshape(3, -1).mean(1)
+    assert float(log_mse(a, b)) == pytest.approx(np.log(errors + 1e-4).mean())
+
+
+def test_weights_matter_by_their_ratio_only() -> None:
+    a, b = pictures()
+    weight = 0.2 + torch.rand(2, 1, 6, 8, dtype=torch.float64)
+    by_hand = [float(((a - b)[i].square() * weight[i]).mean() / weight[i].mean()) for i in range(2)]
+    assert float(log_mse(a, b, weight)) == pytest.approx(np.log(np.array(by_hand) + 1e-4).mean())
+    assert float(log_mse(a, b, 7 * weight)) == pytest.approx(float(log_mse(a, b, weight)))
+    assert float(log_mse(a, b, torch.ones_like(weight))) == pytest.approx(float(log_mse(a, b)))
+
+
+def test_gradient_l1_sees_edges_and_no_tone() -> None:
+    a, b = pictures()
+    assert float(gradient_l1(a + 0.3, a)) == pytest.approx(0, abs=1e-12)
+    assert float(gradient_l1(a + 0.3, b)) == pytest.approx(float(gradient_l1(a, b)))
+    error = (a - b).numpy()
+    by_hand = np.abs(np.diff(error, axis=3)).mean() + np.abs(np.diff(error, axis=2)).mean()
+    assert float(gradient_l1(a, b)) == pytest.approx(by_hand)
+
+
+def test_spectral_l1_keeps_to_parseval() -> None:
+    """The root mean square of an orthonormal spectrum is that of the picture; the mean modulus is at most that."""
+    a, b = pictures(height=8)
+    error = (a - b).float()
+    spectrum = torch.fft.fft2(error, norm="ortho").abs()
+    assert float(spectrum.square().mean()) == pytest.approx(float(error.square().mean()), rel=1e-5)
+    half = np.abs(np.fft.rfft2(error.numpy(), norm="ortho")).mean()
+    assert float(spectral_l1(a, b)) == pytest.approx(half, rel=1e-5)
+    assert float(spectral_l1(3 * a, 3 * b)) == pytest.approx(3 * half, rel=1e-5)
+    rolled = torch.roll(a, (2, 3), (2, 3)), torch.roll(b, (2, 3), (2, 3))
+    assert float(spectral_l1(*rolled)) == pytest.approx(half, rel=1e-5)
+
+
+def test_a_missed_damage_costs_four_times_a_false_one() -> None:
+    logit, one = torch.tensor([[1.5]]), torch.ones(1, 1)
+    assert float(balanced_bce(-logit, one)) == pytest.approx(4 * float(balanced_bce(logit, 0 * one)))
+    assert float(balanced_bce(torch.tensor([[0.0]]), one)) == pytest.approx(4 * math.log(2))
+    assert float(balanced_bce(torch.tensor([[30.0]]), one)) == pytest.approx(0, abs=1e-6)
+
+
+# --- pairs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_batches_depend_on_seed_and_step_alone(photos: Photos, pair: str) -> None:
+    def make(seed: int, process: int = 0) -> Batches:
+        return Batches(photos, pair=pair, size=16, batch=3, seed=seed, process=process)
+
+    data = make(0)
+    data[3]  # what was asked before does not matter
+    one, two = data[5], make(0)[5]
+    assert {key: tuple(value.shape) for key, value in one.items()} == {
+        "clean": (3, 3, 16, 16),
+        "damaged": (3, 3, 16, 16),
+        "mask": (3, 1, 16, 16),
+        "noise": (3, 3, 16, 16),
+        "dice": (3, 8),
+    }
+    for key, value in one.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, two[key])
+        if key != "noise":
+            assert value.min() >= 0 and value.max() <= 1
+    for other in (make(1)[5], make(0, 1)[5], make(0)[6]):
+        assert not torch.equal(other["noise"], one["noise"])
+        assert not torch.equal(other["clean"], one["clean"])
+
+
+def test_pairs_are_damaged_except_for_generation(photos: Photos) -> None:
+    harm = {}
+    for pair in PAIRS:
+        batch = Batches(photos, pair=pair, size=16, batch=24, seed=0)[0]
+        harm[pair] = (batch["damaged"] - batch["clean"]).abs().amax((1, 2, 3))
+    assert not harm["generation"].any()
+    for pair in ("photo", "tone", "damaged"):
+        assert float((harm[pair] > 0).float().mean()) >= 0.7
+    assert 0.02 < float((harm["tone"] == 0).float().mean()) < 0.4  # some are left alone
+
+
+def test_a_third_of_the_photographs_is_black_and_white(photos: Photos) -> None:
+    clean = torch.cat([Batches(photos, pair="tone", size=8, batch=50, seed=s)[0]["clean"] for s in range(3)])
+    grey = (clean.amax(1) - clean.amin(1)).amax((1, 2)) < 1e-6
+    assert float(grey.float().mean()) == pytest.approx(0.35, abs=0.13)
+
+
+# --- objectives ------------------------------------------------------------------------------------------
+
+
+def small(name: str, **changes: Any) -> TrainConfig:
+    config = TRAINABLE[name]
+    extra = {"conditional": False} if name == "generator" else {}
+    return replace(config, config={**SMALL[config.net], **extra}, size=16, batch=4, **changes)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_every_recipe_learns_a_batch_by_heart(photos: Photos, name: str) -> None:
+    config = small(name)
+    batch = Batches(photos, pair=config.pair, size=config.size, batch=config.batch, seed=0)[0]
+    net = build(config.net, config.config)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3, betas=config.betas)
+    losses = []
+    for _ in range(25):
+        loss, figures = OBJECTIVES[config.objective](net, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        assert all(
+            value.ndim == 0 and math.isfinite(value) and not value.requires_grad for value in figures.values()
+        )
+    assert losses[-1] < losses[0] - 0.05 * abs(losses[0])
+    assert min(losses[-5:]) < min(losses[:5])
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_objectives_draw_nothing_themselves(photos: Photos, name: str) -> None:
+    config = small(name)
+    batch = Batches(photos, pair=config.pair, size=16, batch=4, seed=0)[0]
+    net = build(config.net, config.config)
+    before = {key: value.clone() for key, value in batch.items()}
+    losses = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        losses.append(float(OBJECTIVES[config.objective](net, batch)[0].detach()))
+    assert losses[0] == losses[1]
+    assert all(torch.equal(before[key], batch[key]) for key in batch)
+
+
+class _Spy(torch.nn.Module):
+    """Keeps what it was given, and answers with what it was told to."""
+
+    def __init__(self, answer: Any, config: Any = None) -> None:
+        super().__init__()
+        self.answer, self.config = answer, config
+
+    def forward(self, *given: Any) -> Any:
+        self.given = given
+        return self.answer
+
+
+def handmade(count: int, dice: Any) -> dict[str, Any]:
+    clean, damaged = torch.rand(2, count, 3, 8, 8)
+    mask = torch.zeros(count, 1, 8, 8)
+    mask[:, :, 2:4, 2:4] = 1
+    return {
+        "clean": clean,
+        "damaged": damaged,
+        "mask": mask,
+        "noise": torch.randn(count, 3, 8, 8),
+        "dice": dice,
+    }
+
+
+def test_the_restorer_is_asked_for_the_regression_and_the_chain() -> None:
+    count = 64
+    batch = handmade(count, torch.rand(count, 8))
+    spy = _Spy(torch.cat([batch["clean"], torch.zeros(count, 1, 8, 8)], dim=1))
+    OBJECTIVES["restore"](spy, batch)
+    x, condition, t = spy.given
+    chained = batch["dice"][:, 1] < CHAIN_SHARE
+    assert torch.equal(x[~chained], batch["damaged"][~chained])
+    assert (t[~chained] == 1).all()
+    assert torch.equal(condition[:, :3], batch["damaged"])
+    assert set(t[chained].tolist()) == {0.25, 0.5, 0.75, 1.0}
+    from relume.diffusion import residual_shift
+
+    roots = residual_shift(4).sqrt_eta
+    for i in torch.argwhere(chained)[:, 0].tolist():
+        root = roots[round(4 * float(t[i])) - 1]
+        expected = (
+            (1 - root**2) * batch["clean"][i]
+            + root**2 * batch["damaged"][i]
+            + KAPPA * root * batch["noise"][i]
+        )
+        torch.testing.assert_close(x[i], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_mask_is_told_half_of_the_time_and_sometimes_too_wide() -> None:
+    count = 200
+    batch = handmade(count, torch.rand(count, 8))
+    spy = _Spy(torch.zeros(count, 4, 8, 8))
+    OBJECTIVES["restore"](spy, batch)
+    areas = spy.given[1][:, 3].sum((1, 2))
+    assert set(areas.tolist()) == {0.0, 4.0, 16.0}
+    assert float((areas == 0).float().mean()) == pytest.approx(0.5, abs=0.12)
+
+
+def test_a_perfect_answer_costs_least() -> None:
+    batch = handmade(4, torch.rand(4, 8))
+    logit = torch.where(batch["mask"] > 0.2, 20.0, -20.0)
+    perfect, figures = OBJECTIVES["restore"](_Spy(torch.cat([batch["clean"], logit], dim=1)), batch)
+    assert float(perfect) == pytest.approx(0.1 * math.log(1e-4), abs=1e-4)
+    assert float(figures["psnr"]) == pytest.approx(80, abs=0.1)
+    blind, _ = OBJECTIVES["restore"](_Spy(torch.cat([batch["clean"], -logit], dim=1)), batch)
+    assert blind > perfect
+
+
+def test_tone_is_judged_outside_of_the_damage() -> None:
+    knots = 8
+    config = build("tone", {"width": 4, "knots": knots}).config
+    batch = handmade(2, torch.rand(2, 8))
+    batch["damaged"] = batch["clean"].clone()
+    spy = _Spy(torch.zeros(2, 3 * knots + 15), config)
+    base = float(OBJECTIVES["tone"](spy, batch)[0])
+    outside, inside = dict(batch), dict(batch)
+    inside["damaged"], outside["damaged"] = batch["damaged"].clone(), batch["damaged"].clone()
+    inside["damaged"][:, :, 2:4, 2:4] = 1
+    outside["damaged"][:, :, 6:8, 6:8] = 1
+    costs = [float(OBJECTIVES["tone"](spy, one)[0]) - base for one in (inside, outside)]
+    assert 0 < costs[0] < 0.4 * costs[1]
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_the_original_system_predicts_the_noise(conditional: bool) -> None:
+    count = 40
+    batch = handmade(count, torch.rand(count, 8))
+    batch["dice"][0, 0], batch["dice"][1, 0] = 0.0, 1 - 2**-24
+    config = build("unet", {**SMALL["unet"], "conditional": conditional}).config
+    spy = _Spy(batch["noise"], config)
+    loss, _ = OBJECTIVES["epsilon"](spy, batch)
+    assert float(loss) == 0
+    x, t, condition = spy.given
+    assert float(t[0]) == pytest.approx(1 / 300) and float(t[1]) == 1
+    schedule = linear(300)
+    for i in range(count):
+        level = schedule.at_time(float(t[i]))
+        expected = level.alpha * (2 * batch["clean"][i] - 1) + level.sigma * batch["noise"][i]
+        torch.testing.assert_close(x[i], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(x[1], batch["noise"][1], rtol=0, atol=0.05)  # step 300 is noise
+    if conditional:
+        assert torch.equal(condition, 2 * batch["damaged"] - 1)
+    else:
+        assert condition is None
