@@ -1,5 +1,7 @@
 r"""Recipes: the shares they declare, the order they keep, and the same damage on numpy and torch."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ def names(plan: Plan) -> list[str]:
     return [damage.name for damage, _ in plan]
 
 
+@lru_cache
 def plans(name: str, count: int = 400) -> list[Plan]:
     tiny = (3, 12, 16)
     return [RECIPES[name].sample(tiny, np.random.default_rng([7, seed])) for seed in range(count)]

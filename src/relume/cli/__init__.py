@@ -1,8 +1,8 @@
 r"""The command line: one command a file.
 
-A command is a module with ``add(subparsers)``, which declares its options, and ``run(args) -> int``, which does
-the work and returns the exit code. To add one, write the file and put it into :data:`COMMANDS`. Whatever is
-heavy is imported inside ``run``, so that ``relume --version`` loads neither numpy nor a runtime.
+A command is a module with ``add(subparsers)``, which declares its options, and ``run(args) -> int``, which
+does the work and returns the exit code. To add one, write the file and put it into :data:`COMMANDS`. What
+is heavy is imported inside ``run``, so that ``relume --version`` loads neither numpy nor a runtime.
 
 ====  =================================================================
 code  meaning

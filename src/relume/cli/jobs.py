@@ -22,8 +22,8 @@ _HEAD = 65536  # bytes that tell the format of a file
 class Wanted:
     """What the options say about inputs and outputs.
 
-    ``save_mask`` is None (no), empty (beside the result), a file or a folder; ``samples`` counts pictures that
-    get files of their own.
+    ``save_mask`` is None (no), empty (beside the result), a file or a folder; ``samples`` counts
+    pictures that get files of their own.
     """
 
     inputs: Sequence[str]
@@ -171,6 +171,8 @@ def _mask(job: Job, beside: Path, wanted: Wanted, *, single: bool) -> Path | Non
         return None if wanted.save_mask is None else beside
     if single and not _is_folder(wanted.save_mask):
         return Path(wanted.save_mask)
+    if Path(wanted.save_mask).is_file():
+        raise UsageError(f"{wanted.save_mask} is a file, and several masks cannot go into it: give a folder")
     return Path(wanted.save_mask) / job.relative.with_name(f"{job.relative.stem}-mask.png")
 
 
@@ -205,7 +207,9 @@ def _without_accidents(jobs: list[Job], wanted: Wanted) -> list[Job]:
             place = _place(path)
             asked = wanted.overwrite and path is job.output and inputs.get(place) is job
             if place in inputs and not asked:
-                refused = f"{path} is an input: choose another -o or --suffix (or --overwrite with that very -o)"
+                refused = (
+                    f"{path} is an input: choose another -o or --suffix, or name it by -o and --overwrite"
+                )
             elif place in taken:
                 refused = f"{path} is also where the result of {taken[place].name} goes: give another -o"
             taken.setdefault(place, job)

@@ -29,7 +29,7 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are :class:`~relume.errors.UsageError`, and that guesses nothing."""
+    """An argument parser that raises :class:`~relume.errors.UsageError` and takes no abbreviations."""
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**{**settings, "allow_abbrev": False})  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", default="photo", metavar="NAME|DIR", help="an installed model or its folder (default: photo)"
+        "--model", default="photo", metavar="NAME|DIR", help="a model or its folder (default: photo)"
     )
     group.add_argument(
         "--engine",
@@ -115,7 +115,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, gpu, …")
     group.add_argument("--precision", default="auto", metavar="NAME", help="auto, f32 or bf16")
-    group.add_argument("--threads", type=count, metavar="N", help="CPU threads (default: the engine's choice)")
+    group.add_argument(
+        "--threads", type=count, metavar="N", help="CPU threads (default: as the engine has it)"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

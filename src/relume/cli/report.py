@@ -60,7 +60,7 @@ class Report:
         return sum(entry.status == status for entry in self.entries)
 
     def exit_code(self) -> int:
-        """0 all done; 3 some failed; when all failed: 4 if none was a picture, else what they have in common."""
+        """0: all done; 3: some failed. When all failed: 4 if none was a picture, or the code they share."""
         failed = [entry for entry in self.entries if entry.status == "failed"]
         if not failed:
             return 0

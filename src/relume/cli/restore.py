@@ -24,7 +24,8 @@ from relume.cli.options import (
     number,
 )
 from relume.cli.report import Entry, Report, check_report
-from relume.cli.streams import STREAM, deliver, read_from
+from relume.cli.running import load
+from relume.cli.streams import STREAM, Writing, deliver, read_from
 from relume.errors import ImageError, OutOfMemory, OutputExists, RelumeError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def add(subparsers: "Subparsers") -> None:
     group.add_argument("--suffix", default="-restored", help="ends the names of results (default: -restored)")
     existing = group.add_mutually_exclusive_group()
     existing.add_argument(
-        "--skip-existing", action="store_true", help="leave out pictures whose result is there: resumes a batch"
+        "--skip-existing", action="store_true", help="leave out what has its result: resumes a batch"
     )
     existing.add_argument("--overwrite", action="store_true", help="replace what is there")
     group.add_argument("--report", type=Path, metavar="FILE.json", help="write what became of every input")
@@ -69,7 +70,9 @@ def _add_restoring(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--steps", type=count, metavar="N", help="evaluations per tile (default: 1, or 4 for a chain)"
     )
-    group.add_argument("--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)")
+    group.add_argument(
+        "--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)"
+    )
     group.add_argument(
         "-w",
         "--fidelity",
@@ -181,13 +184,13 @@ def _told(args: argparse.Namespace) -> dict[str, Any]:
 def _all(
     jobs: list[Job], settings: "Settings", args: argparse.Namespace, report: Report, console: Console
 ) -> int:
-    load = functools.cache(lambda: _load(args, report, console))
+    restorer = functools.cache(lambda: _load(args, report, console))
     progress = Progress(len(jobs), console)
     try:
         for job, entry in zip(jobs, report.entries, strict=True):
             progress.begin(job.name)
             try:
-                _one(job, entry, load, settings, args, progress)
+                _one(job, entry, restorer, settings, args, progress)
             except KeyboardInterrupt:
                 entry.status = "interrupted"
                 raise
@@ -219,21 +222,8 @@ def _tell(entry: Entry, console: Console) -> None:
 
 
 def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restorer":
-    """The model, its files verified, on an engine; says what really runs."""
-    from relume import bundle as bundles
-    from relume import engines
-    from relume.tasks import Restorer
-
-    bundle = bundles.find(args.model)
-    bundle.verify()
-    restorer = Restorer(
-        bundle.path, engine=args.engine, device=args.device, precision=args.precision, threads=args.threads
-    )
-    engine = restorer.engine
-    first = engines.AUTO[0]
-    if args.engine == "auto" and engine.name not in first.NAMES:
-        reason = first.probe().reason or f"it cannot run {args.device}, {args.precision}"
-        say(f"note: engine {first.NAMES[0]} is not used ({reason}); {engine.name} runs instead")
+    restorer = load(args, console)
+    bundle, engine = restorer.bundle, restorer.engine
     report.model = {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash}
     report.engine = {
         "name": engine.name,
@@ -241,21 +231,18 @@ def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restor
         "device": engine.device,
         "precision": engine.precision,
     }
-    console.detail(f"model {bundle.name} {bundle.card['version']} ({bundle.hash[:12]}), {bundle.path}")
-    console.detail(f"engine {engine.name} {engine.version} on {engine.device}, {engine.precision}")
     return restorer
 
 
 def _one(
     job: Job,
     entry: Entry,
-    load: Callable[[], "Restorer"],
+    restorer: Callable[[], "Restorer"],
     settings: "Settings",
     args: argparse.Namespace,
     progress: Progress,
 ) -> None:
-    """Restores one picture; what goes wrong with it is noted in its entry, what goes wrong with the model is
-    raised."""
+    """Restores one picture. Its own errors are noted in its entry; those of the model are raised."""
     try:
         if args.skip_existing and isinstance(job.output, Path) and job.output.exists():
             entry.status = "skipped"
@@ -264,9 +251,9 @@ def _one(
     except Exception as error:
         _note(error, entry, args)
         return
-    restorer = load()
+    loaded = restorer()
     try:
-        restoration = restorer.restore(picture, settings, mask=mask, progress=progress.tiles)
+        restoration = loaded.restore(picture, settings, mask=mask, progress=progress.tiles)
         entry.seconds |= restoration.seconds
         entry.evaluations = restoration.evaluations
         _write(job, entry, restoration, args)
@@ -278,14 +265,14 @@ def _one(
 def _note(error: Exception, entry: Entry, args: argparse.Namespace) -> None:
     if isinstance(error, MemoryError):
         error = OutOfMemory("not enough memory; give --max-memory, or make the picture smaller")
+    if isinstance(error, OSError) and not isinstance(error, RelumeError):
+        error = ImageError(f"{error.filename or entry.output}: {error.strerror or error}")
     if args.verbose and not isinstance(error, RelumeError):
         traceback.print_exception(error)
     entry.fail(error)
 
 
-def _read(
-    job: Job, entry: Entry, args: argparse.Namespace
-) -> tuple["Image", "NDArray[np.float32] | None"]:
+def _read(job: Job, entry: Entry, args: argparse.Namespace) -> tuple["Image", "NDArray[np.float32] | None"]:
     if job.refused:
         raise UsageError(job.refused)
     there = [path for path in job.files if path.exists()]
@@ -315,7 +302,7 @@ def _mask(job: Job, given: Path) -> "NDArray[np.float32]":
 
 
 def _mask_file(job: Job, folder: Path) -> Path:
-    """The file in a folder of masks that belongs to this picture: its own name, or NAME-mask, in any format."""
+    """The file in a folder of masks that belongs to this picture: NAME or NAME-mask, in any format."""
     from relume.image import is_picture
 
     place = folder / job.relative.parent
@@ -333,17 +320,18 @@ def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Na
     began = time.perf_counter()
     for path in job.files:
         path.parent.mkdir(parents=True, exist_ok=True)
-    planes = {job.mask: (restoration.mask, 8)}
-    if restoration.uncertainty is not None:
-        planes[job.uncertainty] = ((restoration.uncertainty / WHITE).clip(0, 1), 16)
-    for path, (plane, depth) in planes.items():
-        if path is not None and not (args.skip_existing and path.exists()):
-            picture = image.Image(plane[..., None], bit_depth=depth)
-            image.write(picture, path, format="PNG", overwrite=args.overwrite)
-            entry.files.append(os.fspath(path))
+    plain, writing = Writing(overwrite=args.overwrite), Writing.of(args)
+    extra: list[tuple[Path, image.Image, Writing]] = []
+    if job.mask is not None:
+        extra.append((job.mask, image.Image(restoration.mask[..., None]), plain))
+    if job.uncertainty is not None and restoration.uncertainty is not None:
+        spread = (restoration.uncertainty / WHITE).clip(0, 1)[..., None]
+        extra.append((job.uncertainty, image.Image(spread, bit_depth=16), plain))
     for path, sample in zip(job.samples, restoration.samples, strict=bool(job.samples)):
-        if not (args.skip_existing and path.exists()):
-            deliver(sample, path, args)
+        extra.append((path, sample, writing))
+    for path, picture, how in extra:
+        if not (args.skip_existing and path.exists()):  # made before an interruption, by the same options
+            deliver(picture, path, how)
             entry.files.append(os.fspath(path))
-    entry.bytes_out = deliver(restoration.image, job.output, args)
+    entry.bytes_out = deliver(restoration.image, job.output, writing)
     entry.seconds["write"] = time.perf_counter() - began

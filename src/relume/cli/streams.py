@@ -1,6 +1,6 @@
 r"""Pictures from a file or stdin, to a file or stdout: ``-`` stands for the streams."""
 
-__all__ = ["STREAM", "as_json", "deliver", "read_from", "write_text"]
+__all__ = ["STREAM", "Writing", "as_json", "deliver", "read_from", "write_text"]
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
 STREAM = "-"
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How a picture is written, as in :func:`relume.image.write`."""
+
+    format: str | None = None
+    bit_depth: int | None = None
+    keep_metadata: bool = True
+    quality: int = 95
+    overwrite: bool = False
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Writing":
+        """As the options of :func:`~relume.cli.options.add_output` and --overwrite say."""
+        return cls(args.format, args.bit_depth, args.keep_metadata, args.quality, args.overwrite)
+
+
 def read_from(source: str | Path) -> "Image":
     """The picture in a file, or on stdin for ``-``."""
     from relume import image
@@ -26,36 +43,37 @@ def read_from(source: str | Path) -> "Image":
     return image.read(sys.stdin.buffer.read() if source == STREAM else source)
 
 
-def deliver(picture: "Image", target: str | Path, args: argparse.Namespace) -> int:
-    """Writes a picture as the options of :func:`~relume.cli.options.add_output` say; returns its size in bytes.
+def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
+    """Writes a picture to a file, or to stdout for ``-``; returns its size in bytes.
 
     Raises:
-        OutputExists: a file stands there, and --overwrite was not given.
+        OutputExists: a file stands there, and overwriting was not asked for.
         UsageError: stdout is a terminal, or the format is none.
         ImageError: it cannot be written.
     """
     from relume import image
 
+    how = writing
     if target != STREAM:
         path = image.write(
             picture,
             target,
-            format=args.format,
-            bit_depth=args.bit_depth,
-            keep_metadata=args.keep_metadata,
-            quality=args.quality,
-            overwrite=args.overwrite,
+            format=how.format,
+            bit_depth=how.bit_depth,
+            keep_metadata=how.keep_metadata,
+            quality=how.quality,
+            overwrite=how.overwrite,
         )
         return path.stat().st_size
-    data = image.encode(
-        picture,
-        format=args.format,
-        bit_depth=args.bit_depth,
-        keep_metadata=args.keep_metadata,
-        quality=args.quality,
-    )
     if sys.stdout.isatty():
         raise UsageError("the picture would go to the terminal: give -o FILE, or lead stdout into a file")
+    data = image.encode(
+        picture,
+        format=how.format,
+        bit_depth=how.bit_depth,
+        keep_metadata=how.keep_metadata,
+        quality=how.quality,
+    )
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

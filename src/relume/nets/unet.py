@@ -79,7 +79,13 @@ class UNet(nn.Module):
     r"""``forward(x, t, condition)`` → a prediction of x's shape: ε, v or x0, as it was trained.
 
     ``x`` (B,C,H,W) in about [-1,1] plus noise, ``t`` (B,) in [0,1] (1 = noise), ``condition`` (B,C,H,W) in
-    [-1,1], or ``None`` for a net that was built unconditional.
+    [-1,1], or ``None`` for a net that was built unconditional; H and W multiples of ``config.multiple_of``.
+    An untrained net answers zero.
+
+    Raises
+    ------
+    UsageError
+        If a condition is missing, or given to a net that was built without.
 
     Source: Ho, Jain, Abbeel, *Denoising Diffusion Probabilistic Models*, 2020; conditioning by concatenation
     as Saharia et al., *Palette*, 2022.

@@ -4,7 +4,7 @@ Every random number of a batch comes from a generator seeded by (seed, process, 
 interrupted therefore sees, after it resumes, exactly what it would have seen.
 """
 
-__all__ = ["Batches", "PAIRS", "photo_pair", "tone_pair", "generation_pair"]
+__all__ = ["Batches", "PAIRS", "photo_pair", "tone_pair", "damaged_pair", "generation_pair"]
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -55,12 +55,17 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
 
 
 def tone_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
-    """The whole photograph under everything; one in six is clean, so that it is left alone."""
+    """The whole photograph as a thumbnail, faded; one in four is not, so that it is left alone.
+
+    What else happened to the print is drawn weaker, as a thumbnail averages most of it away.
+    """
     picture = _clean(photos, size, rng, whole=True)
-    if rng.random() < 0.12:
-        return picture, []
-    severity = float(rng.uniform(0.5, 1.2))
-    return picture, recipe("old-photo").sample((3, size, size), rng, severity=severity, unit=0.75)
+    plan: Plan = []
+    if rng.random() < 0.75:
+        fading = Fading(float(rng.uniform(0.4, 1.3)))
+        plan.append((fading, fading.sample(picture.shape, rng)))
+    severity = float(rng.uniform(0.1, 0.7))
+    return picture, plan + recipe("structure").sample((3, size, size), rng, severity=severity, unit=0.4)
 
 
 def damaged_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:

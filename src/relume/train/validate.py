@@ -33,8 +33,7 @@ def validate(config: TrainConfig, average: dict[str, Tensor], held: Photos, grid
             condition = torch.cat([damaged, torch.zeros_like(batch["mask"])], dim=1)
             restored = net(damaged, condition, torch.ones(_COUNT))[:, :3]
         elif config.objective == "tone":
-            small = torch.nn.functional.avg_pool2d(damaged, 2)
-            restored = apply_tone(damaged, net(small), net.config.knots)
+            restored = apply_tone(damaged, net(damaged), net.config.knots)
         else:
             restored = _sampled(net, damaged, conditional=net.config.conditional)
     restored = restored.clamp(0, 1)

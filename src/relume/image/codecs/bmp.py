@@ -11,6 +11,7 @@ import struct
 import numpy as np
 from PIL import BmpImagePlugin
 
+from relume.errors import UnreadableImage
 from relume.image.arrays import samples_of, to_pil
 from relume.image.assemble import assemble, check_size
 from relume.image.levels import to_integer
@@ -20,6 +21,7 @@ from relume.image.quiet import quiet
 from .codec import Codec, Source
 
 _METRE = 0.0254
+_RUN_LENGTH = (1, 2)
 _EMBEDDED, _SRGB = b"DEBM", b"BGRs"  # 'MBED' and 'sRGB' as little-endian words
 
 
@@ -31,6 +33,8 @@ def _sniff(data: bytes) -> bool:
 def _decode(source: Source) -> Image:
     with quiet(), BmpImagePlugin.BmpImageFile(io.BytesIO(source.data)) as file:
         check_size(file.size, source.max_pixels)
+        if file.info.get("compression") in _RUN_LENGTH and file.width * file.height > 255 * len(source.data):
+            raise UnreadableImage("it holds far less than its header says")
         dpi = file.info.get("dpi")
         file.load()
         samples, _ = samples_of(file)

@@ -1,6 +1,6 @@
 r"""PNG, 1 to 16 bits. The container is read and written here, the pixels by libpng (through imagecodecs).
 
-All is checked and inflated here first, and libpng is handed a file made of the rows and the palette alone. So a
+All is checked and inflated here first, and libpng is handed a file of the rows and the palette alone. So a
 damaged text or profile does not stop a picture from being read, nothing is printed, and libpng never has to
 leave by its emergency exit, on which imagecodecs loses a reference to None each time.
 
@@ -163,7 +163,9 @@ def _transparency(head: _Header, body: bytes, entries: int) -> bytes:
         return body[:entries]
     if len(body) != {0: 2, 2: 6}.get(head.kind):
         return b""
-    return (np.frombuffer(body, ">u2") & (2**head.bits - 1)).astype(">u2").tobytes()
+    return struct.pack(
+        f">{len(body) // 2}H", *(v & (2**head.bits - 1) for (v,) in struct.iter_unpack(">H", body))
+    )
 
 
 def _xmp(body: bytes) -> bytes:

@@ -1,0 +1,84 @@
+r"""``relume export``: checkpoints become a model."""
+
+__all__ = ["add", "run"]
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from relume.cli.console import Console
+from relume.cli.extras import need
+from relume.cli.options import Subparsers, add_talk
+from relume.errors import UsageError
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def add(subparsers: "Subparsers") -> None:
+    """Declares the command."""
+    parser = subparsers.add_parser(
+        "export",
+        help="make a model of trained checkpoints",
+        description="Makes a model of the checkpoints of relume train photo and relume train photo-tone. It "
+        "is written only if the engines agree on it.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("local", type=Path, metavar="LOCAL", help="the checkpoint of photo, or its folder")
+    parser.add_argument("tone", type=Path, metavar="TONE", help="the checkpoint of photo-tone, or its folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the model's folder")
+    parser.add_argument("--name", default="photo", help="the model's name (default: photo)")
+    parser.add_argument(
+        "--training", type=Path, metavar="FILE.json", help="facts for the card: data, licence, commit, …"
+    )
+    parser.add_argument(
+        "--quality", type=Path, metavar="FILE.json", help="figures for the card (relume eval)"
+    )
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs to compare the engines on")
+    parser.add_argument("--overwrite", action="store_true", help="replace an older model")
+    add_talk(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports."""
+    need("train", "export")
+    from relume.train.export import export_photo
+
+    console = Console.of(args)
+    bundle = export_photo(
+        checkpoint(args.local),
+        checkpoint(args.tone),
+        args.output,
+        name=args.name,
+        training=_facts(args.training),
+        quality=_facts(args.quality),
+        overwrite=args.overwrite,
+        parity_photos=args.photos,
+        report=console.note,
+    )
+    console.note(f"model {bundle.name} ({bundle.hash[:12]}): {bundle.path}")
+    return 0
+
+
+def checkpoint(path: Path) -> Path:
+    """A checkpoint, given as a file or as the folder of its run.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = path / CHECKPOINT if path.is_dir() else path
+    if not found.is_file():
+        raise UsageError(f"{found} is not there: name a checkpoint of relume train, or the folder of its run")
+    return found
+
+
+def _facts(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no readable JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise UsageError(f"{path} holds no JSON object")
+    return facts

@@ -1,0 +1,98 @@
+r"""``relume train``: learn from a folder of photographs."""
+
+__all__ = ["add", "run"]
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relume.cli.console import Console
+from relume.cli.extras import need
+from relume.cli.options import Subparsers, add_talk, count, from_zero, number
+from relume.errors import UsageError
+
+if TYPE_CHECKING:
+    from relume.train import TrainConfig
+
+_EPILOG = """\
+photo is the local net and photo-tone the second part of the photo restorer; relume export makes a model of
+both. ddpm is the conditional 300-step system, generator its unconditional first stage (relume generate). The
+same command goes on after an interruption. On several GPUs: accelerate launch -m relume train ...
+"""
+
+
+def add(subparsers: "Subparsers") -> None:
+    """Declares the command."""
+    parser = subparsers.add_parser(
+        "train",
+        help="learn from photographs",
+        description="Trains a net on a folder of photographs that are damaged on the fly.",
+        epilog=_EPILOG,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("name", metavar="NAME", help="photo, photo-tone, ddpm or generator")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="photographs")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, samples")
+    recipe = parser.add_argument_group("recipe (default: the net's own)")
+    recipe.add_argument("--steps", type=count, metavar="N", help="how long")
+    recipe.add_argument("--batch", type=count, metavar="N", help="pictures a step")
+    recipe.add_argument("--size", type=count, metavar="N", help="side of the crops in pixels")
+    recipe.add_argument("--lr", type=number(1e-9, 1), metavar="X", help="learning rate")
+    recipe.add_argument("--seed", type=from_zero, metavar="N", help="decides all that is random")
+    recipe.add_argument(
+        "--exclude", nargs="+", metavar="PREFIX", help="leave out files whose names begin like this"
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
+    running.add_argument("--precision", default="auto", metavar="NAME", help="auto, f32 or bf16")
+    running.add_argument("--compile", action="store_true", help="use torch.compile")
+    running.add_argument(
+        "--workers", type=from_zero, default=1, metavar="N", help="processes that make pairs"
+    )
+    running.add_argument("--save-every", type=count, default=500, metavar="N", help="steps (default: 500)")
+    running.add_argument("--look-every", type=count, default=1000, metavar="N", help="steps (default: 1000)")
+    running.add_argument("--init", type=Path, metavar="FILE", help="a checkpoint to start a fresh run from")
+    add_talk(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains."""
+    need("train", "training")
+    from relume.train import Run, train
+
+    config = _config(args)
+    console = Console.of(args)
+    where = Run(
+        data=args.data,
+        out=args.out,
+        device=args.device,
+        precision=args.precision,
+        compiled=args.compile,
+        workers=args.workers,
+        save_every=args.save_every,
+        look_every=args.look_every,
+        init=args.init,
+    )
+    console.note(f"curves: {args.out / 'log.jsonl'}; samples: {args.out / 'samples-*.png'}")
+    checkpoint = train(config, where, report=console.note)
+    console.note(f"trained: {checkpoint}")
+    return 0
+
+
+def _config(args: argparse.Namespace) -> "TrainConfig":
+    """The recipe of that name with what the options change."""
+    from relume.train import TRAINABLE
+
+    if args.name not in TRAINABLE:
+        raise UsageError(f"nothing to train is called {args.name!r}; there are: {', '.join(TRAINABLE)}")
+    config = TRAINABLE[args.name]
+    return replace(
+        config,
+        steps=args.steps or config.steps,
+        batch=args.batch or config.batch,
+        size=args.size or config.size,
+        lr=args.lr or config.lr,
+        seed=config.seed if args.seed is None else args.seed,
+        exclude=config.exclude if args.exclude is None else tuple(args.exclude),
+    )
