@@ -170,7 +170,6 @@ def test_pairs_are_damaged_except_for_generation(photos: Photos) -> None:
     assert not harm["generation"].any()
     for pair in ("photo", "tone", "damaged"):
         assert float((harm[pair] > 0).float().mean()) >= 0.7
-    assert 0.02 < float((harm["tone"] == 0).float().mean()) < 0.4  # some are left alone
 
 
 def test_a_third_of_the_photographs_is_black_and_white(photos: Photos) -> None:
@@ -296,11 +295,15 @@ def test_tone_is_read_off_all_damage_and_judged_on_fading_alone() -> None:
     config = build("tone", {"width": 4, "knots": knots}).config
     batch = handmade(2, torch.rand(2, 8))
     batch["faded"] = batch["clean"].clone()
-    spy = _Spy(torch.zeros(2, 3 * knots + 15), config)
+    spy = _Spy(torch.zeros(2, 3 * knots + 15), config)  # zeros keep the tone: the best answer here
     loss, figures = OBJECTIVES["tone"](spy, batch)
-    torch.testing.assert_close(spy.given[0], torch.nn.functional.avg_pool2d(batch["damaged"], 2))
-    assert float(loss) == pytest.approx(0.1 * math.log(1e-4), abs=1e-4)  # zeros keep the tone: all is well
-    assert float(figures["l1"]) == pytest.approx(0, abs=1e-6)
+    assert torch.equal(spy.given[0], batch["damaged"])
+    assert float(figures["l1"]) == pytest.approx(0, abs=1e-6) and float(figures["psnr"]) > 55
+    batch["damaged"] = torch.rand_like(batch["damaged"])
+    assert OBJECTIVES["tone"](spy, batch)[0] == loss
+    for _ in range(10):
+        other = _Spy(0.1 * torch.randn(2, 3 * knots + 15), config)
+        assert OBJECTIVES["tone"](other, batch)[0] > loss
     batch["faded"] = 0.5 + 0.5 * batch["clean"]
     assert OBJECTIVES["tone"](spy, batch)[0] > loss + 0.1
 
@@ -319,13 +322,20 @@ def test_a_staircase_costs_more_than_a_curve() -> None:
 
 
 def test_faded_holds_the_damage_to_tone_and_no_other(photos: Photos) -> None:
-    batch = Batches(photos, pair="tone", size=16, batch=24, seed=0)[0]
+    batch = Batches(photos, pair="tone", size=16, batch=64, seed=0)[0]
     faded = (batch["faded"] - batch["clean"]).abs().amax((1, 2, 3))
-    assert 0.4 < float((faded > 1e-3).float().mean()) < 0.95
-    alone = (batch["damaged"] == batch["clean"]).flatten(1).all(1)
-    assert alone.any() and not faded[alone].any()
-    noise = (batch["damaged"] - batch["faded"]).abs().amax((1, 2, 3))
-    assert float((noise > 1e-3).float().mean()) > 0.6  # the rest of the damage is not in it
+    assert 0.5 < float((faded > 1e-3).float().mean()) < 0.95  # the others have to be left alone
+    rest = (batch["damaged"] - batch["faded"]).abs().amax((1, 2, 3))
+    assert float((rest > 1e-3).float().mean()) > 0.6
+    # A change of tone alone keeps equal colours equal, wherever they are: no noise, no scratch.
+    flat = Batches(photos, pair="tone", size=16, batch=8, seed=1)
+    flat.make = lambda photos, size, rng: (
+        np.full((3, size, size), 0.4, np.float32),
+        PAIRS["tone"](photos, size, rng)[1],
+    )
+    even = flat[0]
+    spread = [even[key].flatten(2).std(dim=2).amax(1) for key in ("faded", "damaged")]
+    assert float((spread[0] < 1e-6).float().mean()) >= 0.6 > float((spread[1] < 1e-6).float().mean())
     plain = Batches(photos, pair="generation", size=16, batch=4, seed=0)[0]
     assert torch.equal(plain["faded"], plain["clean"])
 

@@ -136,6 +136,9 @@ def run(args: argparse.Namespace) -> int:
     except RelumeError as error:
         code, report.error = error.exit_code, str(error)
         raise
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        raise
     finally:
         if args.report is not None:
             report.write(args.report, code)
