@@ -1,4 +1,4 @@
-"""The demonstration: two bundled photographs, restored by the embedded model, each with a before/after picture."""
+"""The demonstration: two bundled photographs, restored by the embedded model, before and after."""
 
 import argparse
 import time

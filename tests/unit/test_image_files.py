@@ -100,6 +100,22 @@ def test_damaged_bytes_raise_nothing_else(name, capfd):
     capfd.readouterr()
 
 
+def test_damaged_lzw_does_not_end_the_process():
+    # A table that is asked for an entry it does not have yet has brought whole processes down.
+    out = io.BytesIO()
+    PIL.Image.fromarray(smooth(200, 150)).save(out, "TIFF", compression="tiff_lzw")
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(150):
+        damaged = bytearray(out.getvalue())
+        for at in rng.integers(8, len(damaged) - 400, 3):
+            damaged[at] = rng.integers(256)
+        try:
+            im.read(bytes(damaged))
+        except ImageError:
+            refused += 1
+    assert refused > 20
+
+
 def png_chunk(name, body):
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 

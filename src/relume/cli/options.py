@@ -11,6 +11,7 @@ __all__ = [
     "from_zero",
     "memory",
     "number",
+    "percent",
 ]
 
 import argparse
@@ -60,8 +61,15 @@ def from_zero(text: str) -> int:
     return _whole(text, 0)
 
 
+def percent(text: str) -> int:
+    """A whole number from 1 to 100."""
+    if _whole(text, 1) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is above 100")
+    return int(text)
+
+
 def _whole(text: str, least: int) -> int:
-    if not re.fullmatch(r"\d+", text.strip()) or int(text) < least:
+    if not re.fullmatch(r"[0-9]{1,18}", text.strip()) or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)
 
@@ -130,7 +138,7 @@ def add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--bit-depth", type=exactly(8, 16), metavar="8|16", help="bits a channel (default: the input's)"
     )
     group.add_argument(
-        "--quality", type=count, default=95, metavar="1…100", help="of JPEG, WebP and HEIF (default: 95)"
+        "--quality", type=percent, default=95, metavar="1…100", help="of JPEG, WebP and HEIF (default: 95)"
     )
     metadata = group.add_mutually_exclusive_group()
     metadata.add_argument(

@@ -120,7 +120,7 @@ class Cracks(Structured):
     @staticmethod
     def _lay(layers: Layers, core: Map, unit: float, rng: np.random.Generator) -> None:
         size = (core.shape[0], core.shape[1])
-        colour = paper(rng, bright=0.8)
+        colour = paper(rng, bright=0.65)
         if rng.random() < 0.6:  # a lifted rim, shifted to one side as the light falls
             sheet = PilImage.fromarray((core * 255).astype(np.uint8))
             wide = sheet.filter(ImageFilter.GaussianBlur(unit * rng.uniform(0.6, 1.8)))

@@ -26,7 +26,7 @@ class Dust(Structured):
                 self._hair(pen, (h, w), unit, rng)
             sheet = sheet.reduce(2).filter(ImageFilter.GaussianBlur(unit * rng.uniform(0.1, 0.6)))
             alpha = np.asarray(sheet, dtype=np.float32) / 255 * rng.uniform(0.4, 1.0)
-            layers.add(alpha.astype(np.float32), paper(rng, bright=0.5))
+            layers.add(alpha.astype(np.float32), paper(rng, bright=0.4))
 
     @staticmethod
     def _speck(

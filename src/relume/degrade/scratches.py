@@ -39,4 +39,4 @@ class Scratches(Structured):
         distance = np.arange(breadth, dtype=np.float32)[None] - centre[:, None].astype(np.float32)
         alpha = opacity[:, None] * np.exp(-0.5 * (distance / width[:, None].astype(np.float32)) ** 2)
         alpha[alpha < 0.02] = 0
-        layers.add((alpha.T if across else alpha).astype(np.float32), paper(rng, bright=0.7))
+        layers.add((alpha.T if across else alpha).astype(np.float32), paper(rng, bright=0.55))

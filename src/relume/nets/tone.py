@@ -3,57 +3,70 @@ r"""The tone net: from a thumbnail to one smooth colour transform for the whole 
 __all__ = ["ToneNet", "ToneConfig", "apply_tone"]
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from relume.nets.blocks import RmsNorm
-
 
 @dataclass(frozen=True)
 class ToneConfig:
-    """Shape of a :class:`ToneNet`: channels of the trunk, and knots of each channel's curve."""
+    """Shape of a :class:`ToneNet`: hidden units, bins of its histograms, knots of each channel's curve."""
 
-    width: int = 32
+    width: int = 256
+    bins: int = 16
     knots: int = 16
 
 
 class ToneNet(nn.Module):
-    r"""Reads a thumbnail (B,3,S,S) and answers with 3·knots + 3 + 9 + 3 numbers.
+    r"""Reads the colours of a thumbnail (B,3,S,S), S even, and answers with 3·knots + 3 + 9 + 3 numbers.
 
     They are, in this order: per channel the logarithm of each of the ``knots`` slopes of a monotone curve,
     per channel the curve's value at 0, a 3×3 matrix added to the identity, and an offset. Zeros mean
     "change nothing", and the last layer starts at zero. See :func:`apply_tone`.
+
+    Tone is a matter of distributions, so that is all the net is shown: histograms of the channels and of luma
+    as densities and cumulated, means, and the covariance of luma and two colour differences.
     """
 
     def __init__(self, config: ToneConfig) -> None:
         super().__init__()
         self.config = config
-        w = config.width
-        layers: list[nn.Module] = []
-        channels = [5, w, 2 * w, 3 * w, 4 * w]
-        for a, b in pairwise(channels):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), RmsNorm(b), nn.SiLU()]
-            layers += [nn.Conv2d(b, b, 3, padding=1), RmsNorm(b), nn.SiLU()]
-        self.trunk = nn.Sequential(*layers)
-        self.hidden = nn.Linear(8 * w + 16 * 4, 8 * w)
-        self.out = nn.Linear(8 * w, 3 * config.knots + 3 + 9 + 3)
+        features = 2 * 4 * config.bins + 3 + 6 + 6
+        self.norm = nn.LayerNorm(features)
+        self.hidden1 = nn.Linear(features, config.width)
+        self.hidden2 = nn.Linear(config.width, config.width)
+        self.out = nn.Linear(config.width, 3 * config.knots + 3 + 9 + 3)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, picture: Tensor) -> Tensor:
-        luma = picture.mean(1, keepdim=True)
-        chroma = (picture - luma).abs().mean(1, keepdim=True)
-        h = self.trunk(torch.cat([picture - 0.5, luma - 0.5, chroma], dim=1))
-        # A soft histogram of each channel and of luma: tone is a matter of distributions.
-        centres = torch.linspace(0, 1, 16, device=picture.device).view(1, 1, 16, 1, 1)
-        levels = torch.cat([picture, luma], dim=1)[:, :, None]
-        histogram = (1 - (levels - centres).abs() * 15).clamp(min=0).mean((3, 4)).flatten(1)
-        mean = h.mean((2, 3))
-        spread = torch.sqrt((h - mean[:, :, None, None]).square().mean((2, 3)) + 1e-5)
-        features = torch.cat([mean, spread, histogram * 4], dim=1)
-        return 0.3 * self.out(nn.functional.silu(self.hidden(features)))
+        h = nn.functional.silu(self.hidden1(self.norm(self._features(picture))))
+        return self.out(h + nn.functional.silu(self.hidden2(h)))
+
+    def _features(self, picture: Tensor) -> Tensor:
+        """(B,3,S,S) → (B, 8·bins + 15), each about of size 1."""
+        bins = self.config.bins
+        small = nn.functional.avg_pool2d(picture, 2)  # less noise, and a quarter of the work
+        levels = torch.cat([small, small.mean(1, keepdim=True)], dim=1)[:, :, None]
+        centres = torch.linspace(0, 1, bins, device=picture.device).view(1, 1, bins, 1, 1)
+        density = (1 - (levels - centres).abs() * (bins - 1)).clamp(min=0).mean((3, 4))
+        mean = picture.mean((2, 3))
+        r, g, b = (small - mean[:, :, None, None]).unbind(1)
+        axes = (r + g + b, r - g, g - b)
+        covariance = torch.stack(
+            [(axes[i] * axes[j]).mean((1, 2)) for i in range(3) for j in range(i, 3)], dim=1
+        )
+        size = covariance.abs()
+        return torch.cat(
+            [
+                4 * density.flatten(1),
+                density.cumsum(2).flatten(1),
+                2 * mean - 1,
+                6 * torch.sqrt(size + 1e-6) * covariance.sign(),
+                torch.log(size + 1e-5) / 4,
+            ],
+            dim=1,
+        )
 
 
 def apply_tone(picture: Tensor, parameters: Tensor, knots: int) -> Tensor:

@@ -51,7 +51,7 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         lr=2.5e-3,
     ),
     "photo-tone": TrainConfig(
-        net="tone", config={}, objective="tone", pair="tone", size=64, batch=32, steps=12_000, lr=5e-4
+        net="tone", config={}, objective="tone", pair="tone", size=64, batch=32, steps=12_000, lr=2e-3
     ),
     # The original system: a conditional U-Net, ε-prediction, 300 steps.
     "ddpm": TrainConfig(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -56,10 +56,10 @@ def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
             }
         facts = json.loads(metadata["facts"])
         step = int(metadata["step"])
-    except (OSError, KeyError, ValueError) as error:
+        net = build(facts["net"], facts["config"]).eval()
+        net.load_state_dict(weights)
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise TrainingError(f"{checkpoint} is no checkpoint of a training run ({error})") from error
-    net = build(facts["net"], facts["config"]).eval()
-    net.load_state_dict(weights)
     return net, facts, step
 
 

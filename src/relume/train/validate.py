@@ -60,7 +60,11 @@ def _sampled(net: torch.nn.Module, damaged: Tensor, *, conditional: bool) -> Ten
     table = ddim(schedule, 20)
     start = begin(table, noise=draw)
     condition = 2 * damaged - 1 if conditional else None
-    return (sample(table, denoiser(net, schedule, predicts="eps"), start, condition=condition) + 1) / 2
+
+    def predict(x: Tensor, t: float, condition: Tensor | None) -> Tensor:
+        return net(x, torch.full((len(x),), t), condition)
+
+    return (sample(table, denoiser(predict, schedule, predicts="eps"), start, condition=condition) + 1) / 2
 
 
 def _grid(rows: list[Tensor], path: Path) -> None:

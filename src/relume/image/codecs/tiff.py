@@ -38,6 +38,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _SEPARATED = 0, 1, 2, 3, 5
 _LAYOUT = frozenset(
     {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 320, 322, 323, 324, 325, 338, 339, 347, 530}
 )
+_LZW = 5
 _STRIP = 1 << 20  # bytes of pixels that are compressed at a time
 
 # One clear line is raised here; what tifffile logs beside it would reach stderr only for want of a handler.
@@ -94,6 +95,7 @@ def _decode(source: Source) -> Image:
     if tile and tile * (exif.numbers(rows.get(323)) or [0])[0] > source.max_pixels:
         raise UnreadableImage("its tiles are larger than any picture may be")
     _check_extent(rows, len(data))
+    _check_segments(rows, int(width), int(height))
     icc = rows[_ICC].data if _ICC in rows else None
     orientation = int((exif.numbers(rows.get(exif.ORIENTATION)) or [1])[0])
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -103,7 +105,7 @@ def _decode(source: Source) -> Image:
         _check_kind(page)
         bits = int(page.bitspersample)
         try:
-            samples, icc, top = _samples(page, icc)
+            samples, icc, top = _samples(page, data, icc)
         except NotImplementedError as error:
             if bits > 8:
                 raise UnsupportedImage(
@@ -134,6 +136,22 @@ def _check_extent(rows: dict[int, Entry], size: int) -> None:
             raise UnreadableImage("the file is truncated")
 
 
+def _check_segments(rows: dict[int, Entry], width: int, height: int) -> None:
+    """Every strip or tile has to be there: tifffile would fill the place of a missing one with zeros."""
+
+    def first(tag: int, otherwise: int) -> int:
+        return int((exif.numbers(rows.get(tag)) or [0])[0]) or otherwise
+
+    if 322 in rows or 324 in rows:
+        count = -(-width // first(322, width)) * -(-height // first(323, height))
+    else:
+        count = -(-height // first(278, height))
+    count *= first(277, 1) if first(284, 1) == 2 else 1
+    starts = exif.numbers(rows.get(324 if 324 in rows else 273))
+    if len(starts) < count or 0 in starts[:count]:
+        raise UnreadableImage("the file is truncated or damaged (a strip or tile of it is missing)")
+
+
 def _check_kind(page: Any) -> None:
     if not isinstance(page.bitspersample, int):
         raise UnsupportedImage("a TIFF whose channels differ in depth; save it as 8 or 16 bits")
@@ -143,7 +161,7 @@ def _check_kind(page: Any) -> None:
         raise UnsupportedImage(f"a TIFF of {page.samplesperpixel} channels; save it as gray or RGB")
 
 
-def _samples(page: Any, icc: bytes | None) -> tuple[Samples, bytes | None, float | None]:
+def _samples(page: Any, data: bytes, icc: bytes | None) -> tuple[Samples, bytes | None, float | None]:
     """(H, W, C) with alpha last, the profile that still applies, and the value that means 1."""
     kind, jpeg = int(page.photometric), int(page.compression) in (6, 7)
     colours = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _SEPARATED: 4}.get(kind)
@@ -152,7 +170,7 @@ def _samples(page: Any, icc: bytes | None) -> tuple[Samples, bytes | None, float
     known = page.compression in tifffile.TIFF.DECOMPRESSORS
     if colours is None or page.samplesperpixel < colours or not known:
         raise NotImplementedError  # left to Pillow
-    a = page.asarray()
+    a = _decoded(page, data)
     if a.ndim == 3 and int(page.planarconfig) == 2 and page.samplesperpixel > 1:
         a = np.moveaxis(a, 0, 2)
     a = a.reshape(*a.shape[:2], -1)
@@ -170,6 +188,17 @@ def _samples(page: Any, icc: bytes | None) -> tuple[Samples, bytes | None, float
     if alpha is None:
         return a, icc, top
     return np.concatenate([a, alpha], axis=2), icc, top
+
+
+def _decoded(page: Any, data: bytes) -> Samples:
+    """The stored samples. LZW goes to libtiff: the decoder behind tifffile crashes on damaged data."""
+    if page.compression != _LZW:
+        stored: Samples = page.asarray()
+    elif page.bitspersample in (8, 16, 32):
+        stored = imagecodecs.tiff_decode(data, page.index)
+    else:
+        raise NotImplementedError  # left to Pillow
+    return stored
 
 
 def _alpha(a: Samples, page: Any, colours: int) -> Samples | None:
