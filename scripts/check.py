@@ -10,6 +10,7 @@ CHECKS = [
     [BIN / "ruff", "check", "-q", "."],
     [BIN / "mypy"],
     [BIN / "lint-imports"],
+    [sys.executable, "scripts/cli_docs.py", "--check"],
     [sys.executable, "-m", "pytest", "-q", "--doctest-modules", "src/relume"],
 ]
 

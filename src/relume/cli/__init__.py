@@ -18,7 +18,7 @@ code  meaning
 ====  =================================================================
 """
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "parser"]
 
 import argparse
 import io
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verbose = False
     try:
-        args = _parser().parse_args(arguments)
+        args = parser().parse_args(arguments)
         verbose = bool(args.verbose)
         code = int(args.run(args))
         sys.stdout.flush()
@@ -95,15 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return RelumeError.exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    made = Parser(
         prog="relume",
         description="Makes damaged pictures whole again.",
         epilog=_CODES + "\nrelume COMMAND --help tells the options of a command",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"relume {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    made.add_argument("--version", action="version", version=f"relume {__version__}")
+    subparsers = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(subparsers)
-    return parser
+    return made
