@@ -121,9 +121,12 @@ def _inside(folder: Path, wanted: Wanted) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         kept = [name for name in folders if wanted.recursive and not name.startswith(".")]
         folders[:] = sorted(name for name in kept if (Path(root) / name).resolve() != out)
+        stems = {Path(name).stem for name in names if is_picture(name)}
         for name in sorted(names):
             path = Path(root) / name
-            made = same and wanted.suffix and mine.search(path.stem)
+            result = mine.search(path.stem) if wanted.suffix else None
+            # Beside its original it is a result wherever this run writes to.
+            made = result and (same or path.stem[: result.start()] in stems)
             if is_picture(path) and not name.startswith(".") and not made:
                 yield path
 
