@@ -1,0 +1,87 @@
+r"""Every recipe of the package trains, and its checkpoint can be used: in small, end to end."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from relume import Restorer, image  # noqa: E402
+from relume.cli import main  # noqa: E402
+from relume.errors import TrainingError  # noqa: E402
+from relume.train import TRAINABLE, Run, train  # noqa: E402
+from relume.train.export import export_photo  # noqa: E402
+
+SMALL = {
+    "photo": {"widths": (8, 12), "encoder": (1,), "middle": 1, "decoder": (1,), "time_width": 8},
+    "photo-tone": {"width": 8},
+    "ddpm": {"base": 8, "multipliers": (1, 2)},
+    "generator": {"base": 8, "multipliers": (1, 2), "conditional": False},
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for number in range(4):
+        PilImage.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(folder / f"p{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoints(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    assert set(SMALL) == set(TRAINABLE), "a recipe that this test does not know"
+    found = {}
+    for name, config in SMALL.items():
+        recipe = replace(TRAINABLE[name], config=config, size=32, batch=2, steps=2)
+        out = tmp_path_factory.mktemp(name)
+        run = Run(data=photos, out=out, device="cpu", precision="f32", workers=0, look_every=1)
+        found[name] = train(recipe, run, report=lambda line: None)
+        assert len(list(out.glob("samples-*.png"))) == 2
+    return found
+
+
+def test_two_checkpoints_make_a_bundle_that_restores(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    lines: list[str] = []
+    bundle = export_photo(
+        checkpoints["photo"], checkpoints["photo-tone"], tmp_path / "made", name="made", report=lines.append
+    )
+    bundle.verify()
+    assert bundle.card["precisions"][0] == "f32" and len(lines) >= 2
+    assert bundle.card["training"]["local"]["step"] == 2
+    given = np.random.default_rng(1).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    assert Restorer(bundle.path, engine="onnx")(given).shape == given.shape
+
+
+def test_the_parity_gate_refuses_engines_that_disagree(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relume.engines.onnx import OnnxEngine
+
+    right = OnnxEngine.__call__
+    monkeypatch.setattr(OnnxEngine, "__call__", lambda self, *arrays: right(self, *arrays) + 0.01)
+    with pytest.raises(TrainingError, match="disagree"):
+        export_photo(checkpoints["photo"], checkpoints["photo-tone"], tmp_path / "made", report=print)
+    assert not (tmp_path / "made").exists()
+
+
+def test_checkpoints_in_the_wrong_order_are_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="in this order"):
+        export_photo(checkpoints["photo-tone"], checkpoints["photo"], tmp_path / "made")
+
+
+def test_the_300_step_system_restores_and_generates(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.png"
+    PilImage.fromarray(np.random.default_rng(0).integers(0, 256, (21, 33, 3), dtype=np.uint8)).save(damaged)
+    restored, drawn = tmp_path / "restored.png", tmp_path / "drawn.png"
+    common = ["generate", "-q", "--steps", "300", "--checkpoint"]
+    assert main([*common, str(checkpoints["ddpm"]), "--condition", str(damaged), "-o", str(restored)]) == 0
+    assert image.read(restored).pixels.shape == (21, 33, 3)
+    assert main([*common, str(checkpoints["generator"]), "--size", "16", "-o", str(drawn)]) == 0
+    assert image.read(drawn).pixels.shape == (16, 16, 3)
+    assert main([*common, str(checkpoints["ddpm"]), "-o", str(tmp_path / "x.png")]) == 2
+    assert main([*common, str(checkpoints["generator"]), "--condition", str(damaged), "-o", str(drawn)]) == 2
