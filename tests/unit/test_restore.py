@@ -16,7 +16,7 @@ from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
 from relume.tasks.field import noise_at
-from relume.tasks.tone import ToneTransform, apply_transform, thumbnail
+from relume.tasks.tone import ToneTransform, apply_transform, cautious, thumbnail
 
 SIZES = [(1, 1), (5, 300), (64, 64), (65, 63), (150, 131)]
 
@@ -231,6 +231,15 @@ class TestTone:
         )
         got = apply_transform(picture, ToneTransform.from_parameters(parameters), rows=7)
         assert np.abs(got - want[0].clamp(0, 1).numpy().transpose(1, 2, 0)).max() < 1e-5
+
+    def test_small_changes_are_not_made_and_large_ones_are(self) -> None:
+        small = np.full((64, 64, 3), 0.5, np.float32)
+        for offset, amount in [(0.005, 0.0), (0.02, 0.5), (0.2, 1.0)]:
+            shift = replace(ToneTransform.identity(), offset=np.full(3, offset))
+            trusted = cautious(shift, small)
+            assert abs(trusted.amount - amount) < 1e-5
+            change = np.abs(apply_transform(small, trusted) - small - amount * offset).max()
+            assert change < 1e-6
 
     def test_a_thumbnail_keeps_the_mean(self) -> None:
         picture = np.random.default_rng(0).random((130, 300, 3), dtype=np.float32)

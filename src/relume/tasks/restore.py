@@ -31,7 +31,7 @@ from relume.image import Image
 from relume.tasks.field import noise_at
 from relume.tasks.finish import THRESHOLD, Spread, finish, is_grey, preserve, three_channels
 from relume.tasks.kinds import like, to_image
-from relume.tasks.tone import ToneTransform, apply_transform, thumbnail
+from relume.tasks.tone import ToneTransform, apply_transform, cautious, thumbnail
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -225,7 +225,9 @@ class Restorer:
         """The tone transform for a whole H×W×3 picture."""
         if self._tone is None:
             return ToneTransform.identity()
-        return ToneTransform.from_parameters(np.asarray(self._tone(thumbnail(picture))))
+        small = thumbnail(picture)
+        found = ToneTransform.from_parameters(np.asarray(self._tone(small)))
+        return cautious(found, small[0].transpose(1, 2, 0))
 
     def detect(self, image: Image, *, tile: int | None = None, progress: Progress | None = None) -> Array:
         """The probability of damage, H×W float32 in [0,1]."""
