@@ -13,8 +13,8 @@ Array = NDArray[np.float32]
 THUMBNAIL = 64  # what the tone net was trained on
 
 # A mean change below DOUBT is within the net's error on photographs that need none, and is not made; from
-# TRUST on it is made in full. On 400 held-out thumbnails this takes clean photographs from 39.5 to 52.1 dB and
-# costs faded ones 0.13 of the 3.12 dB that tone restoration gains them.
+# TRUST on it is made in full. On 400 held-out thumbnails this takes clean photographs from 39.5 to 52.1 dB,
+# and costs faded ones 0.13 of the 3.12 dB that tone restoration gains them.
 DOUBT, TRUST = 0.01, 0.03
 
 
