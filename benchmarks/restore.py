@@ -69,7 +69,6 @@ def quality(restorer: Restorer, photos: Path, count: int) -> dict[str, Any]:
         candidates = {"damaged": damaged, "median 3×3": median_filter(damaged)}
         for name, settings in {
             "restored, 1 step": Settings(),
-            "restored, 1 step, without the mask pass": Settings(mask="none"),
             "restored, 4 steps": Settings(steps=4),
             "restored, 1 step, tone kept": Settings(tone=False),
         }.items():
