@@ -189,6 +189,7 @@ def test_the_second_signal_does_what_it_always_does(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compute = loop_module._step
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
 
     def impatient(config: TrainConfig, now: int, *rest: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
@@ -196,8 +197,11 @@ def test_the_second_signal_does_what_it_always_does(
         return compute(config, now, *rest)
 
     monkeypatch.setattr(loop_module, "_step", impatient)
-    with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, run(data, tmp_path), report=quiet)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(CONFIG, run(data, tmp_path), report=quiet)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert latest_checkpoint(tmp_path) is None
 
 

@@ -64,6 +64,11 @@ class NafBlock(nn.Module):
         nn.init.zeros_(self.time.weight)
         nn.init.zeros_(self.time.bias)
 
+    def silence(self) -> None:
+        """Make the block an identity that can still learn."""
+        nn.init.zeros_(self.project1.weight)
+        nn.init.zeros_(self.project2.weight)
+
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)
         h = self.norm1(x) * (1 + scale) + shift

@@ -1,6 +1,6 @@
 r"""Checkpoints: safetensors and JSON, written atomically, never pickled."""
 
-__all__ = ["load_checkpoint", "save_checkpoint", "latest_checkpoint"]
+__all__ = ["initialise", "load_checkpoint", "save_checkpoint", "latest_checkpoint"]
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_checkpoint(
-    path: Path, *, net: nn.Module, average: Weights, optimizer: torch.optim.Optimizer | None
+    path: Path, *, net: nn.Module, average: Weights, optimizer: torch.optim.Optimizer
 ) -> tuple[int, dict[str, Any]]:
     """Put a checkpoint back, to the bit; returns the step it was written after, and its facts.
 
@@ -60,6 +60,69 @@ def load_checkpoint(
     TrainingError
         If the file is no checkpoint, or one of another net.
     """
+    step, facts, part = _parts(path)
+    try:
+        net.load_state_dict(part["net."])
+        for name, value in average.items():
+            value.copy_(part["average."][name])
+    except (RuntimeError, KeyError) as error:
+        raise TrainingError(f"{path} belongs to another net: start in an empty folder") from error
+    parameters = dict(net.named_parameters())
+    for key, value in part["optimizer."].items():
+        name, entry = key.rsplit(".", 1)
+        parameter = parameters[name]
+        # Adam keeps its step counter on the CPU whatever the device. Moments get the memory layout of
+        # their parameter, as they had it: in another one the same sums may round differently.
+        optimizer.state[parameter][entry] = (
+            value if entry == "step" else torch.empty_like(parameter.detach()).copy_(value)
+        )
+    return step, facts
+
+
+def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
+    """Start ``net`` and ``average`` from the average of a checkpoint, also one of a shallower net.
+
+    Blocks that the checkpoint does not know become identities, so that the grown net computes what the small
+    one did; their names are returned.
+
+    Raises
+    ------
+    TrainingError
+        If the file is no checkpoint, or holds more than a shallower net of the same shape.
+    """
+    known = _parts(path)[2]["average."]
+    modules = dict(net.named_modules())
+    missing = [name for name in net.state_dict() if name not in known]
+    grown = sorted({block for name in missing if (block := _block_of(name, modules)) is not None})
+    explained = all(any(name.startswith(f"{block}.") for block in grown) for name in missing)
+    half_known = [name for name in known if any(name.startswith(f"{block}.") for block in grown)]
+    try:
+        if not explained or half_known:
+            raise KeyError(missing[0])
+        unexpected = net.load_state_dict(known, strict=False).unexpected_keys
+        if unexpected:
+            raise KeyError(unexpected[0])
+    except (RuntimeError, KeyError) as error:
+        raise TrainingError(f"{path} belongs to another net: start from one of the same widths") from error
+    for name in grown:
+        block: Any = modules[name]
+        block.silence()
+    for name, value in net.state_dict().items():
+        average[name].copy_(value)
+    return grown
+
+
+def _block_of(name: str, modules: dict[str, nn.Module]) -> str | None:
+    """The innermost module around the parameter ``name`` that can be silenced."""
+    while "." in name:
+        name = name.rsplit(".", 1)[0]
+        if hasattr(modules[name], "silence"):
+            return name
+    return None
+
+
+def _parts(path: Path) -> tuple[int, dict[str, Any], dict[str, Weights]]:
+    """Step, facts and tensors (by ``net.``, ``average.`` and ``optimizer.``) of a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -67,24 +130,8 @@ def load_checkpoint(
         step, facts = int(metadata["step"]), json.loads(metadata["facts"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is no readable checkpoint: start in an empty folder") from error
-    part = {
+    heads = ("net.", "average.", "optimizer.")
+    return step, facts, {
         head: {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
-        for head in ("net.", "average.", "optimizer.")
+        for head in heads
     }
-    try:
-        net.load_state_dict(part["net."])
-        for name, value in average.items():
-            value.copy_(part["average."][name])
-    except (RuntimeError, KeyError) as error:
-        raise TrainingError(f"{path} belongs to another net: start in an empty folder") from error
-    if optimizer is not None:
-        parameters = dict(net.named_parameters())
-        for key, value in part["optimizer."].items():
-            name, entry = key.rsplit(".", 1)
-            parameter = parameters[name]
-            # Adam keeps its step counter on the CPU whatever the device. Moments get the memory layout of
-            # their parameter, as they had it: in another one the same sums may round differently.
-            optimizer.state[parameter][entry] = (
-                value if entry == "step" else torch.empty_like(parameter.detach()).copy_(value)
-            )
-    return step, facts

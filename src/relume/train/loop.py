@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from relume.errors import TrainingError, UsageError
 from relume.nets import build
-from relume.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from relume.train.checkpoint import initialise, latest_checkpoint, load_checkpoint, save_checkpoint
 from relume.train.config import TrainConfig
 from relume.train.objectives import OBJECTIVES
 from relume.train.pairs import Batches
@@ -36,7 +36,8 @@ class Run:
 
     ``device`` is ``auto``, ``cpu`` or ``cuda``; ``precision`` is ``auto``, ``f32`` or ``bf16``; ``workers``
     is the number of processes that make pairs; ``save_every`` and ``look_every`` count steps. ``init`` is a
-    checkpoint whose weights a fresh run starts from; it is not read where ``out`` holds one.
+    checkpoint whose averaged weights a fresh run starts from (of this net, or of one with fewer blocks); it is
+    not read where ``out`` holds a checkpoint.
 
     Raises
     ------
@@ -186,7 +187,8 @@ def _resume(
     found = latest_checkpoint(run.out)
     if found is None:
         if run.init is not None:  # checked against the net alone: the recipe may be another
-            load_checkpoint(run.init, net=net, average=average, optimizer=None)
+            grown = initialise(run.init, net=net, average=average)
+            report(f"starts from {run.init}" + (f", with {len(grown)} new blocks" if grown else ""))
         return 0
     step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer)
     changed = [key for key, value in _facts(config).items() if key != "steps" and facts.get(key) != value]

@@ -39,7 +39,7 @@ def _clean(photos: Photos, size: int, rng: np.random.Generator, *, whole: bool =
 
 
 def _unit(rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(0.6), np.log(2.0))))
+    return float(np.exp(rng.uniform(np.log(0.6), np.log(2.6))))
 
 
 def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
