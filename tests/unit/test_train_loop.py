@@ -26,7 +26,12 @@ from relume.errors import TrainingError, UsageError  # noqa: E402
 from relume.nets import build  # noqa: E402
 from relume.train import TRAINABLE, Run, TrainConfig, train  # noqa: E402
 from relume.train import loop as loop_module  # noqa: E402
-from relume.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from relume.train.checkpoint import (  # noqa: E402
+    initialise,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from relume.train.loop import with_steps  # noqa: E402
 
 CONFIG = TrainConfig(
@@ -277,7 +282,35 @@ def test_a_run_may_start_from_the_weights_of_another(data: Path, tmp_path: Path,
     )
     old, new = load_file(uninterrupted), load_file(started)
     weights = [key for key in old if key.startswith("net.")]
-    assert weights and all(torch.equal(old[key], new[key]) for key in weights)
+    assert weights and all(torch.equal(old[key.replace("net.", "average.")], new[key]) for key in weights)
+
+
+@pytest.mark.parametrize("block", ["naf", "conv"])
+def test_a_grown_net_begins_as_the_smaller_one(tmp_path: Path, block: str) -> None:
+    def made(**more: Any) -> tuple[Any, dict[str, Any]]:
+        net = build("restorer", {**CONFIG.config, "block": block, **more})
+        return net, {name: value.detach().clone() for name, value in net.state_dict().items()}
+
+    small, average = made()
+    with torch.no_grad():
+        for value in (*small.parameters(), *average.values()):
+            value.copy_(torch.randn(value.shape) / 4)
+    optimizer = torch.optim.AdamW(small.parameters())
+    path = save_checkpoint(tmp_path, step=1, net=small, average=average, optimizer=optimizer, facts={})
+    grown, started = made(middle=3, encoder=(2,))
+    assert initialise(path, net=grown, average=started) == ["encoder.0.1", "middle.1", "middle.2"]
+    small.load_state_dict(average)
+    pictures = torch.rand(1, 3, 16, 16), torch.rand(1, 4, 16, 16), torch.rand(1)
+    torch.testing.assert_close(grown(*pictures), small(*pictures))
+    assert all(torch.equal(value, started[name]) for name, value in grown.state_dict().items())
+    grown(*pictures).square().mean().backward()
+    learning = dict(grown.named_parameters())
+    key = "middle.2.project1.weight" if block == "naf" else "middle.2.conv2.weight"
+    assert learning[key].grad.abs().max() > 0
+    for other in ({"widths": (8, 16)}, {"middle": 0}):
+        with pytest.raises(TrainingError, match="belongs to another net"):
+            net, values = made(**other)
+            initialise(path, net=net, average=values)
 
 
 # --- what a run leaves -----------------------------------------------------------------------------------

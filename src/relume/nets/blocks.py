@@ -1,6 +1,6 @@
 r"""Residual blocks, interchangeable under one signature: (B,C,H,W), time features (B,E) → (B,C,H,W)."""
 
-__all__ = ["BLOCKS", "NafBlock", "ConvBlock", "RmsNorm", "TimeFeatures"]
+__all__ = ["BLOCKS", "Block", "NafBlock", "ConvBlock", "RmsNorm", "TimeFeatures"]
 
 from collections.abc import Callable
 
@@ -39,7 +39,15 @@ class TimeFeatures(nn.Module):
         return self.out(nn.functional.silu(self.hidden(features)))
 
 
-class NafBlock(nn.Module):
+class Block(nn.Module):
+    """What the blocks share: the signature, and that a net can grow by one without changing its output."""
+
+    def silence(self) -> None:
+        """Make the block an identity that can still learn."""
+        raise NotImplementedError
+
+
+class NafBlock(Block):
     r"""Pointwise expansion, 3×3 depthwise, a product for a non-linearity; then a gated pointwise pair.
 
     The channel attention of the original block averages over the whole picture; it is left out, because a
@@ -65,7 +73,6 @@ class NafBlock(nn.Module):
         nn.init.zeros_(self.time.bias)
 
     def silence(self) -> None:
-        """Make the block an identity that can still learn."""
         nn.init.zeros_(self.project1.weight)
         nn.init.zeros_(self.project2.weight)
 
@@ -78,7 +85,7 @@ class NafBlock(nn.Module):
         return x + self.project2(a * b)
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(Block):
     """Two 3×3 convolutions with SiLU, scaled and shifted by time: the U-Net block of diffusion models."""
 
     def __init__(self, channels: int, time_width: int) -> None:
@@ -98,4 +105,4 @@ class ConvBlock(nn.Module):
         return x + self.conv2(nn.functional.silu(h))
 
 
-BLOCKS: dict[str, Callable[[int, int], nn.Module]] = {"naf": NafBlock, "conv": ConvBlock}
+BLOCKS: dict[str, Callable[[int, int], Block]] = {"naf": NafBlock, "conv": ConvBlock}

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from relume.errors import TrainingError
+from relume.nets.blocks import Block
 
 Weights = dict[str, Tensor]
 
@@ -93,32 +94,31 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     known = _parts(path)[2]["average."]
     modules = dict(net.named_modules())
     missing = [name for name in net.state_dict() if name not in known]
-    grown = sorted({block for name in missing if (block := _block_of(name, modules)) is not None})
-    explained = all(any(name.startswith(f"{block}.") for block in grown) for name in missing)
-    half_known = [name for name in known if any(name.startswith(f"{block}.") for block in grown)]
     try:
-        if not explained or half_known:
-            raise KeyError(missing[0])
+        grown = sorted({_block_of(name, modules) for name in missing})
+        if any(name.startswith(tuple(f"{block}." for block in grown)) for name in known):
+            raise KeyError(missing[0])  # half of a block is no block
         unexpected = net.load_state_dict(known, strict=False).unexpected_keys
         if unexpected:
             raise KeyError(unexpected[0])
     except (RuntimeError, KeyError) as error:
         raise TrainingError(f"{path} belongs to another net: start from one of the same widths") from error
     for name in grown:
-        block: Any = modules[name]
-        block.silence()
+        silenced: Any = modules[name]
+        silenced.silence()
     for name, value in net.state_dict().items():
         average[name].copy_(value)
     return grown
 
 
-def _block_of(name: str, modules: dict[str, nn.Module]) -> str | None:
-    """The innermost module around the parameter ``name`` that can be silenced."""
+def _block_of(parameter: str, modules: dict[str, nn.Module]) -> str:
+    """The block that ``parameter`` belongs to."""
+    name = parameter
     while "." in name:
-        name = name.rsplit(".", 1)[0]
-        if hasattr(modules[name], "silence"):
+        name = name.rpartition(".")[0]
+        if isinstance(modules[name], Block):
             return name
-    return None
+    raise KeyError(parameter)
 
 
 def _parts(path: Path) -> tuple[int, dict[str, Any], dict[str, Weights]]:
@@ -131,7 +131,11 @@ def _parts(path: Path) -> tuple[int, dict[str, Any], dict[str, Weights]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is no readable checkpoint: start in an empty folder") from error
     heads = ("net.", "average.", "optimizer.")
-    return step, facts, {
-        head: {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
-        for head in heads
-    }
+    return (
+        step,
+        facts,
+        {
+            head: {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
+            for head in heads
+        },
+    )

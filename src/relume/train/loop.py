@@ -36,8 +36,8 @@ class Run:
 
     ``device`` is ``auto``, ``cpu`` or ``cuda``; ``precision`` is ``auto``, ``f32`` or ``bf16``; ``workers``
     is the number of processes that make pairs; ``save_every`` and ``look_every`` count steps. ``init`` is a
-    checkpoint whose averaged weights a fresh run starts from (of this net, or of one with fewer blocks); it is
-    not read where ``out`` holds a checkpoint.
+    checkpoint whose averaged weights a fresh run starts from (of this net, or of one with fewer blocks); it
+    is not read where ``out`` holds a checkpoint.
 
     Raises
     ------
