@@ -95,6 +95,9 @@ class ConvBlock(Block):
         self.norm2 = RmsNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.time = nn.Linear(time_width, 2 * channels)
+        self.silence()
+
+    def silence(self) -> None:
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
 
