@@ -16,12 +16,14 @@ from relume.degrade.cracks import Cracks
 from relume.degrade.degradation import Degradation, Degraded, Linear
 from relume.degrade.dust import Dust
 from relume.degrade.fading import Fading
+from relume.degrade.flaking import Flaking
 from relume.degrade.folds import Folds
 from relume.degrade.jpeg import Jpeg
 from relume.degrade.noise import Noise, Speckle
 from relume.degrade.recipes import RECIPES, Recipe, recipe
 from relume.degrade.resample import Blur, LowContrast, Resample
 from relume.degrade.scratches import Scratches
+from relume.degrade.scuffs import Scuffs
 from relume.degrade.stains import UnevenFading
 from relume.degrade.tears import Tears
 
@@ -41,5 +43,7 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
         Folds,
         UnevenFading,
         Tears,
+        Flaking,
+        Scuffs,
     )
 }

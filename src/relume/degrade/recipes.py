@@ -21,11 +21,13 @@ from relume.degrade.degradation import (
 )
 from relume.degrade.dust import Dust
 from relume.degrade.fading import Fading
+from relume.degrade.flaking import Flaking
 from relume.degrade.folds import Folds
 from relume.degrade.jpeg import Jpeg
 from relume.degrade.noise import Noise, Speckle
 from relume.degrade.resample import Blur, LowContrast, Resample
 from relume.degrade.scratches import Scratches
+from relume.degrade.scuffs import Scuffs
 from relume.degrade.stains import UnevenFading
 from relume.degrade.tears import Tears
 from relume.errors import UsageError
@@ -115,7 +117,15 @@ def plan_mask(plan: Plan, size: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 _SURFACE = Stage(
-    ((Scratches, 0.5), (Cracks, 0.45), (Dust, 0.5), (Folds, 0.2), (Tears, 0.12)),
+    (
+        (Scratches, 0.5),
+        (Cracks, 0.45),
+        (Dust, 0.5),
+        (Folds, 0.2),
+        (Tears, 0.12),
+        (Flaking, 0.25),
+        (Scuffs, 0.25),
+    ),
     shuffled=True,
     structured=True,
 )
