@@ -16,7 +16,7 @@ from relume.nets.unet import sinusoidal  # noqa: E402
 
 SMALL: dict[str, dict[str, Any]] = {
     "restorer": {"widths": (8, 12, 16), "encoder": (1, 1), "middle": 1, "decoder": (1, 1), "time_width": 8},
-    "tone": {"width": 4, "knots": 8},
+    "tone": {"width": 4, "knots": 8, "channels": (4, 6)},
     "unet": {"base": 8, "multipliers": (1, 2), "groups": 4},
 }
 EVERY = pytest.mark.parametrize("kind", NETS)

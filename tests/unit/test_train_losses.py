@@ -23,7 +23,7 @@ from relume.train.photos import Photos  # noqa: E402
 
 SMALL: dict[str, dict[str, Any]] = {
     "restorer": {"widths": (8, 12), "encoder": (1,), "middle": 1, "decoder": (1,), "time_width": 8},
-    "tone": {"width": 4, "knots": 8},
+    "tone": {"width": 4, "knots": 8, "channels": (4, 6)},
     "unet": {"base": 8, "multipliers": (1, 2), "groups": 4},
 }
 
@@ -184,7 +184,7 @@ def test_a_third_of_the_photographs_is_black_and_white(photos: Photos) -> None:
 def small(name: str, **changes: Any) -> TrainConfig:
     config = TRAINABLE[name]
     extra = {"conditional": False} if name == "generator" else {}
-    return replace(config, config={**SMALL[config.net], **extra}, size=16, batch=4, **changes)
+    return replace(config, config={**SMALL[config.net], **extra}, size=16, batch=8, **changes)
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

@@ -3,6 +3,7 @@ r"""The tone net: from a thumbnail to one smooth colour transform for the whole 
 __all__ = ["ToneNet", "ToneConfig", "apply_tone"]
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,16 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ToneConfig:
-    """Shape of a :class:`ToneNet`: hidden units, bins of its histograms, knots of each channel's curve."""
+    """Shape of a :class:`ToneNet`.
+
+    ``width`` counts hidden units, ``bins`` those of its histograms, ``knots`` those of each channel's curve;
+    ``channels`` are the widths of its convolutions, each of which halves the thumbnail (none: colours alone).
+    """
 
     width: int = 256
     bins: int = 16
     knots: int = 16
+    channels: tuple[int, ...] = ()
 
 
 class ToneNet(nn.Module):
@@ -24,14 +30,18 @@ class ToneNet(nn.Module):
     per channel the curve's value at 0, a 3×3 matrix added to the identity, and an offset. Zeros mean
     "change nothing", and the last layer starts at zero. See :func:`apply_tone`.
 
-    Tone is a matter of distributions, so that is all the net is shown: histograms of the channels and of luma
-    as densities and cumulated, means, and the covariance of luma and two colour differences.
+    Tone is a matter of distributions: the net is shown histograms of the channels and of luma as densities and
+    cumulated, means, and the covariance of luma and two colour differences. Which colours a thing should have
+    is a matter of what it is: a few convolutions over the reduced thumbnail, averaged and maximised over it.
     """
 
     def __init__(self, config: ToneConfig) -> None:
         super().__init__()
         self.config = config
-        features = 2 * 4 * config.bins + 3 + 6 + 6
+        features = 2 * 4 * config.bins + 3 + 6 + 6 + 2 * sum(config.channels[-1:])
+        widths = (3, *config.channels)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.look = nn.ModuleList(nn.Conv2d(b, b, 3, padding=1) for b in config.channels)
         self.norm = nn.LayerNorm(features)
         self.hidden1 = nn.Linear(features, config.width)
         self.hidden2 = nn.Linear(config.width, config.width)
@@ -40,10 +50,21 @@ class ToneNet(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, picture: Tensor) -> Tensor:
-        h = nn.functional.silu(self.hidden1(self.norm(self._features(picture))))
+        seen = torch.cat([self._colours(picture), *self._things(picture)], dim=1)
+        h = nn.functional.silu(self.hidden1(self.norm(seen)))
         return self.out(h + nn.functional.silu(self.hidden2(h)))
 
-    def _features(self, picture: Tensor) -> Tensor:
+    def _things(self, picture: Tensor) -> list[Tensor]:
+        """(B,3,S,S) → nothing, or twice (B, last of ``channels``)."""
+        if not self.config.channels:
+            return []
+        h = nn.functional.avg_pool2d(2 * picture - 1, 2)
+        for down, look in zip(self.down, self.look, strict=True):
+            h = nn.functional.silu(down(h))
+            h = h + nn.functional.silu(look(h))
+        return [h.mean((2, 3)), h.amax((2, 3))]
+
+    def _colours(self, picture: Tensor) -> Tensor:
         """(B,3,S,S) → (B, 8·bins + 15), each about of size 1."""
         bins = self.config.bins
         small = nn.functional.avg_pool2d(picture, 2)  # less noise, and a quarter of the work

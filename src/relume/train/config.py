@@ -42,7 +42,7 @@ class TrainConfig:
 TRAINABLE: Mapping[str, TrainConfig] = {
     "photo": TrainConfig(
         net="restorer",
-        config={},
+        config={"middle": 8},
         objective="restore",
         pair="photo",
         size=112,
@@ -51,7 +51,14 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         lr=2.5e-3,
     ),
     "photo-tone": TrainConfig(
-        net="tone", config={}, objective="tone", pair="tone", size=64, batch=32, steps=12_000, lr=2e-3
+        net="tone",
+        config={"channels": (32, 64, 128)},
+        objective="tone",
+        pair="tone",
+        size=64,
+        batch=32,
+        steps=20_000,
+        lr=1e-3,
     ),
     # The original system: a conditional U-Net, ε-prediction, 300 steps.
     "ddpm": TrainConfig(
