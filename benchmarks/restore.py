@@ -70,7 +70,7 @@ def quality(restorer: Restorer, photos: Path, count: int) -> dict[str, Any]:
         for name, settings in {
             "restored, 1 step": Settings(),
             "restored, 4 steps": Settings(steps=4),
-            "restored, 1 step, tone kept": Settings(tone=False),
+            "restored, 1 step, tone kept": Settings(tone="keep"),
         }.items():
             candidates[name] = restorer.restore(image.from_array(damaged), settings).image.pixels
         for name, picture in candidates.items():

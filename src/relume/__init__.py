@@ -42,7 +42,8 @@ def restore(
     fidelity: float = 1.0,
     mask: "NDArray[np.float32] | Literal['auto', 'none']" = "auto",
     preserve: bool = False,
-    tone: bool = True,
+    tone: "Literal['keep', 'revive', 'neutral']" = "revive",
+    strength: float = 1.0,
     samples: int = 1,
     tile: int | None = None,
 ) -> Any:
@@ -62,6 +63,7 @@ def restore(
         mask=mask,
         preserve=preserve,
         tone=tone,
+        strength=strength,
         samples=samples,
         tile=tile,
     )

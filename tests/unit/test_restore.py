@@ -16,7 +16,7 @@ from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
 from relume.tasks.field import noise_at
-from relume.tasks.tone import ToneTransform, apply_transform, cautious, thumbnail
+from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
 
 SIZES = [(1, 1), (5, 300), (64, 64), (65, 63), (150, 131)]
 
@@ -73,6 +73,17 @@ def test_the_same_kind_comes_back(model: Restorer, tmp_path: Path) -> None:
     assert floats.dtype == np.float32 and np.abs(floats - from_array / 255).max() <= 0.5 / 255 + 1e-6
 
 
+def test_strength_goes_from_the_picture_to_the_restored_one(model: Restorer) -> None:
+    given = levels(40, 50).astype(np.float32) / 255
+    full, half, none = (model(given, strength=s) for s in (1.0, 0.5, 0.0))
+    np.testing.assert_array_equal(none, given)
+    np.testing.assert_allclose(half, (full + given) / 2, atol=2e-3)
+    with pytest.raises(UsageError, match="strength"):
+        Settings(strength=1.5)
+    with pytest.raises(UsageError, match="keep, revive, neutral"):
+        Settings(tone="sepia")  # type: ignore[arg-type]
+
+
 def test_the_net_does_change_the_picture(model: Restorer) -> None:
     given = levels(40, 50)
     assert (model(given) != given).any()
@@ -119,7 +130,7 @@ def test_preserve_keeps_what_is_far_from_the_damage(model: Restorer) -> None:
     given = image.from_array(levels(80, 80))
     mask = np.zeros((80, 80), np.float32)
     mask[30:34, 40:44] = 1
-    settings = Settings(preserve=True, tone=False)
+    settings = Settings(preserve=True, tone="keep")
     kept = model.restore(given, settings, mask=mask).image.pixels
     free = model.restore(given, replace(settings, preserve=False), mask=mask).image.pixels
     far = np.ones((80, 80), bool)
@@ -214,10 +225,20 @@ class TestNoise:
         np.testing.assert_array_equal(z[:, 30:50, 7:90], part)
 
 
+def prints() -> tuple[np.ndarray, ...]:
+    """A grey print, the same in sepia with a little noise, and a colour photograph."""
+    rng = np.random.default_rng(0)
+    grey = np.repeat(rng.random((64, 64, 1), dtype=np.float32) * 0.7 + 0.1, 3, axis=2)
+    sepia = (grey * [1.1, 0.95, 0.7] + rng.normal(0, 0.005, grey.shape)).clip(0, 1).astype(np.float32)
+    return grey, sepia, rng.random((64, 64, 3), dtype=np.float32)
+
+
 class TestTone:
     def test_zeros_change_nothing(self) -> None:
         picture = np.random.default_rng(0).random((9, 7, 3), dtype=np.float32)
-        assert np.abs(apply_transform(picture, ToneTransform.identity(16)) - picture).max() < 1e-6
+        assert apply_transform(picture, ToneTransform.identity()) is picture
+        made = replace(ToneTransform.identity(16), amount=1.0)
+        assert np.abs(apply_transform(picture, made) - picture).max() < 1e-6
 
     def test_agrees_with_the_net_that_was_trained(self, tiny_build: Callable[..., Any]) -> None:
         torch = pytest.importorskip("torch")
@@ -235,11 +256,36 @@ class TestTone:
     def test_small_changes_are_not_made_and_large_ones_are(self) -> None:
         small = np.full((64, 64, 3), 0.5, np.float32)
         for offset, amount in [(0.005, 0.0), (0.02, 0.5), (0.2, 1.0)]:
-            shift = replace(ToneTransform.identity(), offset=np.full(3, offset))
+            shift = replace(ToneTransform.identity(), offset=np.full(3, offset), amount=1.0)
             trusted = cautious(shift, small)
             assert abs(trusted.amount - amount) < 1e-5
             change = np.abs(apply_transform(small, trusted) - small - amount * offset).max()
             assert change < 1e-6
+
+    def test_a_sepia_print_is_told_from_a_colour_photograph(self) -> None:
+        grey, sepia, colourful = prints()
+        assert tinted(sepia)[0] == 1 and tinted(grey)[0] == 1 and tinted(colourful)[0] == 0
+        assert tinted(grey)[1] < 1e-6 < 0.05 < tinted(sepia)[1]
+
+    @pytest.mark.parametrize("push", [0.0, 0.1, 0.3])
+    def test_a_tint_never_grows_and_goes_where_asked(self, push: float) -> None:
+        _, sepia, colourful = prints()
+        stronger = replace(
+            ToneTransform.identity(), offset=np.array([push, 0, -push]), matrix=1.4 * np.eye(3), amount=1.0
+        )
+        for picture in (sepia, prints()[0]):
+            revived = apply_transform(picture, colour(stronger, picture, "revive"))
+            assert tinted(revived)[1] <= tinted(picture)[1] + 1e-4
+            neutral = apply_transform(picture, colour(stronger, picture, "neutral"))
+            assert np.ptp(neutral, axis=2).max() < 1e-6
+            assert np.abs(neutral - picture).max() > 0.05  # its contrast did change
+            assert apply_transform(picture, colour(stronger, picture, "keep")) is picture
+        assert colour(stronger, colourful, "revive") == colour(stronger, colourful, "neutral") == stronger
+
+    def test_a_weaker_tint_is_let_through(self) -> None:
+        sepia = prints()[1]
+        bleach = replace(ToneTransform.identity(), matrix=0.5 * np.eye(3) + 0.5 * np.tile(LUMA, (3, 1)))
+        assert colour(replace(bleach, amount=1.0), sepia, "revive").saturation == 1
 
     def test_a_thumbnail_keeps_the_mean(self) -> None:
         picture = np.random.default_rng(0).random((130, 300, 3), dtype=np.float32)

@@ -99,7 +99,18 @@ def _add_restoring(parser: argparse.ArgumentParser) -> None:
         "--preserve", action="store_true", help="keep every pixel away from the damage, but for its tone"
     )
     group.add_argument(
-        "--no-tone", dest="tone", action="store_false", help="leave the tone of the whole photograph as it is"
+        "--tone",
+        choices=("keep", "neutral", "revive"),
+        default="revive",
+        help="revive: contrast and lost colours come back, the tint of a sepia print stays no stronger than "
+        "it was (default); neutral: such a print becomes grey; keep: leave tone and colour alone",
+    )
+    group.add_argument(
+        "--strength",
+        type=number(0, 1),
+        default=1.0,
+        metavar="0…1",
+        help="how far to go from the picture as it was (0) to the restored one (1, default)",
     )
     group.add_argument(
         "--samples",
@@ -171,6 +182,7 @@ def _settings(args: argparse.Namespace) -> "Settings":
         mask="none" if args.mask == "none" else "auto",
         preserve=args.preserve,
         tone=args.tone,
+        strength=args.strength,
         samples=args.samples,
         uncertainty=args.uncertainty,
         tile=args.tile,

@@ -30,9 +30,10 @@ class ToneNet(nn.Module):
     per channel the curve's value at 0, a 3×3 matrix added to the identity, and an offset. Zeros mean
     "change nothing", and the last layer starts at zero. See :func:`apply_tone`.
 
-    Tone is a matter of distributions: the net is shown histograms of the channels and of luma as densities and
-    cumulated, means, and the covariance of luma and two colour differences. Which colours a thing should have
-    is a matter of what it is: a few convolutions over the reduced thumbnail, averaged and maximised over it.
+    Tone is a matter of distributions: the net is shown histograms of the channels and of luma as densities
+    and cumulated, means, and the covariance of luma and two colour differences. Which colours a thing should
+    have is a matter of what it is: hence a few convolutions over the reduced thumbnail, averaged and
+    maximised over it.
     """
 
     def __init__(self, config: ToneConfig) -> None:

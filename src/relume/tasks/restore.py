@@ -31,7 +31,7 @@ from relume.image import Image
 from relume.tasks.field import noise_at
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels
 from relume.tasks.kinds import like, to_image
-from relume.tasks.tone import ToneTransform, apply_transform, cautious, thumbnail
+from relume.tasks.tone import TONES, Tone, ToneTransform, apply_transform, cautious, colour, thumbnail
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -63,7 +63,11 @@ class Settings:
     preserve:
         Keep every pixel away from the damage as the (toned) original has it.
     tone:
-        Whether to restore the tone and colour of the whole photograph.
+        What becomes of the tone and colour of the whole photograph. ``revive``: contrast and lost colours
+        come back, and the tint of a black-and-white print stays, no stronger than it was; ``neutral``: the
+        same, but such a print becomes neutral grey; ``keep``: nothing changes.
+    strength:
+        1: the restored picture; less: so much of the way to it from the picture as it was; 0: the latter.
     samples:
         How many plausible pictures to draw; their mean is the result.
     uncertainty:
@@ -79,7 +83,8 @@ class Settings:
     fidelity: float = 1.0
     mask: Literal["auto", "none"] = "auto"
     preserve: bool = False
-    tone: bool = True
+    tone: Tone = "revive"
+    strength: float = 1.0
     samples: int = 1
     uncertainty: bool = False
     tile: int | None = None
@@ -90,6 +95,10 @@ class Settings:
             raise UsageError(f"fidelity is {self.fidelity}: it lies between 0 (sharp) and 1 (faithful)")
         if self.samples < 1 or self.seed < 0 or (self.steps is not None and self.steps < 1):
             raise UsageError("steps and samples start at 1, and the seed at 0")
+        if self.tone not in TONES:
+            raise UsageError(f"tone is {self.tone!r}: choose one of {', '.join(TONES)}")
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"strength is {self.strength}: it lies between 0 (as it was) and 1 (restored)")
         if self.mask not in ("auto", "none"):
             raise UsageError(f"mask is {self.mask!r}: give 'auto', 'none' or an array through mask=")
 
@@ -176,8 +185,7 @@ class Restorer:
         self._check(image, settings, mask)
         watch = _Stopwatch()
         picture = three_channels(image.srgb())
-        transform = self.transform(picture) if settings.tone else ToneTransform.identity()
-        toned = apply_transform(picture, transform) if settings.tone else picture
+        toned = apply_transform(picture, self.transform(picture, settings.tone))
         grey = image.gray or is_grey(picture)
         del picture
         watch.lap("tone")
@@ -198,6 +206,9 @@ class Restorer:
             if grey:
                 clean = np.repeat(clean.mean(axis=2, keepdims=True, dtype=np.float32), 3, axis=2)
             np.clip(clean, 0, 1, out=clean)
+            if settings.strength < 1:
+                before = three_channels(image.srgb())
+                clean = before + np.float32(settings.strength) * (clean - before)
             if settings.draws > 1:
                 spread.add(clean)
                 if settings.samples > 1:
@@ -217,13 +228,14 @@ class Restorer:
             evaluations=sum(t.evaluations for t in tables),
         )
 
-    def transform(self, picture: Array) -> ToneTransform:
+    def transform(self, picture: Array, tone: Tone = "revive") -> ToneTransform:
         """The tone transform for a whole H×W×3 picture."""
-        if self._tone is None:
+        if self._tone is None or tone == "keep":
             return ToneTransform.identity()
-        small = thumbnail(picture)
-        found = ToneTransform.from_parameters(np.asarray(self._tone(small)))
-        return cautious(found, small[0].transpose(1, 2, 0))
+        asked = thumbnail(picture)
+        small = asked[0].transpose(1, 2, 0)
+        found = ToneTransform.from_parameters(np.asarray(self._tone(asked)))
+        return colour(cautious(found, small), small, tone)
 
     def detect(self, image: Image, *, tile: int | None = None, progress: Progress | None = None) -> Array:
         """The probability of damage, H×W float32 in [0,1]."""
@@ -242,7 +254,8 @@ class Restorer:
         fidelity: float = 1.0,
         mask: Array | Literal["auto", "none"] = "auto",
         preserve: bool = False,
-        tone: bool = True,
+        tone: Tone = "revive",
+        strength: float = 1.0,
         samples: int = 1,
         tile: int | None = None,
     ) -> Any:
@@ -260,6 +273,7 @@ class Restorer:
             mask=mask if isinstance(mask, str) else "auto",
             preserve=preserve,
             tone=tone,
+            strength=strength,
             samples=samples,
             tile=tile,
         )

@@ -1,8 +1,19 @@
 r"""Tone for the whole photograph: a thumbnail is read once, one transform is applied to every pixel."""
 
-__all__ = ["THUMBNAIL", "ToneTransform", "apply_transform", "cautious", "thumbnail"]
+__all__ = [
+    "THUMBNAIL",
+    "TONES",
+    "Tone",
+    "ToneTransform",
+    "apply_transform",
+    "cautious",
+    "colour",
+    "thumbnail",
+    "tinted",
+]
 
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +21,22 @@ from PIL import Image as PilImage
 
 Array = NDArray[np.float32]
 
+# What becomes of the tone. keep: nothing; revive: contrast and lost colours come back, a print's own tint
+# stays no stronger than it is; neutral: the same, and a tinted print becomes grey.
+Tone = Literal["keep", "revive", "neutral"]
+TONES: tuple[Tone, ...] = get_args(Tone)
+
 THUMBNAIL = 64  # what the tone net was trained on
 
 # A mean change below DOUBT is within the net's error on photographs that need none, and is not made; from
 # TRUST on it is made in full. On 400 held-out thumbnails this takes clean photographs from 39.5 to 52.1 dB,
 # and costs faded ones 0.13 of the 3.12 dB that tone restoration gains them.
 DOUBT, TRUST = 0.01, 0.03
+
+# Share of a picture's colour that its brightness does not explain: below the first it is a tinted black-and-
+# white print (genuine sepia prints: 0.09 to 0.14), above the second a colour photograph (0.29 and more).
+PRINT, PHOTOGRAPH = 0.2, 0.3
+LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def thumbnail(picture: Array) -> Array:
@@ -38,13 +59,15 @@ class ToneTransform:
     .. math:: x'_c = o_c + \sum_d A_{cd} f_d(x_d)
 
     ``curves`` is 3×(K+1): the values of :math:`f_d` at equal steps of [0,1], linear in between. ``amount`` in
-    [0,1] is the share of the change that is made.
+    [0,1] is the share of the change that is made; after it, ``saturation`` is what is left of the distance of
+    every colour from its grey.
     """
 
     curves: NDArray[np.float64]
     matrix: NDArray[np.float64]
     offset: NDArray[np.float64]
     amount: float = 1.0
+    saturation: float = 1.0
 
     @classmethod
     def from_parameters(cls, parameters: NDArray[np.floating]) -> "ToneTransform":
@@ -58,28 +81,32 @@ class ToneTransform:
 
     @classmethod
     def identity(cls, knots: int = 1) -> "ToneTransform":
-        """The transform that changes nothing."""
-        return cls.from_parameters(np.zeros(3 * knots + 15))
+        """The transform that changes nothing: of its change, none is made."""
+        return replace(cls.from_parameters(np.zeros(3 * knots + 15)), amount=0.0)
 
 
 def apply_transform(picture: Array, transform: ToneTransform, *, rows: int = 256) -> Array:
     """H×W×3 in [0,1] → H×W×3 clipped to [0,1], at full depth, some rows at a time to bound the memory.
 
-    With ``amount`` 0 the picture itself is returned.
+    Where nothing changes the picture itself is returned.
     """
-    if transform.amount == 0:
+    if transform.amount == 0 and transform.saturation == 1:
         return picture
     out = np.empty_like(picture)
     places = np.linspace(0, 1, transform.curves.shape[1])
     matrix = transform.matrix.T.astype(np.float32)
-    offset = transform.offset.astype(np.float32)
+    offset, luma = transform.offset.astype(np.float32), LUMA.astype(np.float32)
     for top in range(0, len(picture), rows):
         part = picture[top : top + rows]
         curved = np.stack(
             [np.interp(part[..., c], places, transform.curves[c]) for c in range(3)], axis=-1
         ).astype(np.float32)
         toned = np.clip(curved @ matrix + offset, 0, 1)
-        out[top : top + rows] = part + np.float32(transform.amount) * (toned - part)
+        toned = part + np.float32(transform.amount) * (toned - part)
+        if transform.saturation != 1:
+            grey = (toned @ luma)[..., None]
+            toned = np.clip(grey + np.float32(transform.saturation) * (toned - grey), 0, 1)
+        out[top : top + rows] = toned
     return out
 
 
@@ -87,3 +114,34 @@ def cautious(transform: ToneTransform, small: Array) -> ToneTransform:
     """The transform as far as it is to be trusted on a picture whose H×W×3 thumbnail is ``small``."""
     change = float(np.abs(apply_transform(small, transform) - small).mean())
     return replace(transform, amount=float(np.clip((change - DOUBT) / (TRUST - DOUBT), 0, 1)))
+
+
+def tinted(small: Array) -> tuple[float, float]:
+    r"""How surely an H×W×3 thumbnail shows a tinted black-and-white print, in [0,1]; and the tint's strength.
+
+    In such a print colour follows from brightness. The two colour differences are fitted by a parabola in
+    luma; the answer falls from 1 to 0 as the share of colour that is left over rises from ``PRINT`` to
+    ``PHOTOGRAPH``. The strength is the root mean square of the colour differences.
+    """
+    pixels = small.reshape(-1, 3).astype(np.float64)
+    luma = pixels @ LUMA
+    colour = pixels[:, [0, 2]] - luma[:, None]
+    design = np.stack([np.ones_like(luma), luma, luma**2], axis=1)
+    left = colour - design @ np.linalg.lstsq(design, colour, rcond=None)[0]
+    strength = float(np.sqrt((colour**2).sum(axis=1).mean()))
+    share = float(np.sqrt((left**2).sum(axis=1).mean())) / max(strength, 1e-6)
+    return float(np.clip((PHOTOGRAPH - share) / (PHOTOGRAPH - PRINT), 0, 1)), strength
+
+
+def colour(transform: ToneTransform, small: Array, tone: Tone) -> ToneTransform:
+    """The transform with the colour that ``tone`` asks for, on a picture whose thumbnail is ``small``.
+
+    A tinted print gets no stronger a tint than it had (``revive``) or none (``neutral``).
+    """
+    if tone == "keep":
+        return ToneTransform.identity()
+    sure, strength = tinted(small)
+    limit = 0.0
+    if tone == "revive":
+        limit = min(1.0, strength / max(tinted(apply_transform(small, transform))[1], 1e-6))
+    return replace(transform, saturation=1 - sure * (1 - limit))
