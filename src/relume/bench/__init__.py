@@ -1,5 +1,57 @@
-r"""A ruler: figures about pictures and callables, from code that knows nothing of what it measures."""
+r"""A ruler: figures about pictures and callables, from code that knows nothing of what it measures.
 
-__all__ = ["psnr", "ssim", "tone_aligned"]
+:data:`METRICS` lists the metrics that see the truth. To add one, write a file with a function
+``(picture, truth) → float`` and a line here; the contract test runs over the list.
+"""
 
+__all__ = ["METRICS", "Metric", "psnr", "ssim", "tone_aligned"]
+
+from functools import partial
+
+from relume.bench.colour import delta_e2000
+from relume.bench.gmsd import gmsd
+from relume.bench.haarpsi import haarpsi, library
+from relume.bench.metric import Metric, Picture, lacking
 from relume.bench.quality import psnr, ssim, tone_aligned
+from relume.bench.spectrum import BANDS, band_ratio, gradient_energy
+
+EVAL = 'pip install "relume[eval]"'
+PERCEPTUAL = 'pip install "relume[perceptual]"'
+
+
+def tone_aligned_psnr(picture: Picture, truth: Picture) -> float:
+    """PSNR in dB after the best gain and offset per channel: what is left is structure."""
+    return psnr(tone_aligned(picture, truth), truth)
+
+
+def _no_gmsd() -> str | None:
+    reason = lacking("cv2", EVAL)
+    if reason is None:
+        import cv2
+
+        if not hasattr(cv2, "quality"):
+            reason = f"this OpenCV is without its contributed modules: {EVAL}"
+    return reason
+
+
+def _no_haarpsi() -> str | None:
+    try:
+        library()
+    except Exception as error:  # torch may be missing, or broken
+        return f"piq cannot be loaded ({type(error).__name__}): {PERCEPTUAL}"
+    return None
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("psnr", "dB", float("inf"), "higher", psnr),
+    Metric("ssim", "", 1.0, "higher", ssim),
+    Metric("tone_aligned_psnr", "dB", float("inf"), "higher", tone_aligned_psnr),
+    Metric("gmsd", "", 0.0, "lower", gmsd, _no_gmsd),
+    Metric("haarpsi", "", 1.0, "higher", haarpsi, _no_haarpsi),
+    Metric("delta_e2000", "ΔE", 0.0, "lower", delta_e2000, lambda: lacking("skimage.color", EVAL)),
+    Metric("gradient_energy", "ratio", 1.0, "nearer", gradient_energy),
+    *(
+        Metric(f"spectrum_{band[0]}_{band[1]}px", "ratio", 1.0, "nearer", partial(band_ratio, band=band))
+        for band in BANDS
+    ),
+)
