@@ -43,15 +43,44 @@ def _no_haarpsi() -> str | None:
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("psnr", "dB", float("inf"), "higher", psnr),
-    Metric("ssim", "", 1.0, "higher", ssim),
-    Metric("tone_aligned_psnr", "dB", float("inf"), "higher", tone_aligned_psnr),
-    Metric("gmsd", "", 0.0, "lower", gmsd, _no_gmsd),
-    Metric("haarpsi", "", 1.0, "higher", haarpsi, _no_haarpsi),
-    Metric("delta_e2000", "ΔE", 0.0, "lower", delta_e2000, lambda: lacking("skimage.color", EVAL)),
-    Metric("gradient_energy", "ratio", 1.0, "nearer", gradient_energy),
+    Metric("psnr", "peak signal-to-noise ratio", "dB", float("inf"), "higher", psnr),
+    Metric("ssim", "structural similarity", "", 1.0, "higher", ssim),
+    Metric(
+        "tone_aligned_psnr",
+        "PSNR after the best gain and offset per channel",
+        "dB",
+        float("inf"),
+        "higher",
+        tone_aligned_psnr,
+    ),
+    Metric("gmsd", "gradient magnitude similarity deviation", "", 0.0, "lower", gmsd, _no_gmsd),
+    Metric("haarpsi", "Haar wavelet perceptual similarity", "", 1.0, "higher", haarpsi, _no_haarpsi),
+    Metric(
+        "delta_e2000",
+        "mean colour difference",
+        "ΔE",
+        0.0,
+        "lower",
+        delta_e2000,
+        lambda: lacking("skimage.color", EVAL),
+    ),
+    Metric(
+        "gradient_energy",
+        "mean squared gradient over that of the truth",
+        "ratio",
+        1.0,
+        "nearer",
+        gradient_energy,
+    ),
     *(
-        Metric(f"spectrum_{band[0]}_{band[1]}px", "ratio", 1.0, "nearer", partial(band_ratio, band=band))
-        for band in BANDS
+        Metric(
+            f"spectrum_{short}_{long}px",
+            f"energy at wavelengths of {short} to {long} pixels over that of the truth",
+            "ratio",
+            1.0,
+            "nearer",
+            partial(band_ratio, band=(short, long)),
+        )
+        for short, long in BANDS
     ),
 )

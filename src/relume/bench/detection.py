@@ -50,7 +50,7 @@ def auc(scores: Scores, truth: Truth) -> float | None:
 
 
 def iou(scores: Scores, truth: Truth, *, threshold: float = 0.5) -> float | None:
-    """Intersection over union of what scores ``threshold`` or more with the truth; ``None`` if both are empty.
+    """Intersection over union of the truth and what scores ``threshold`` or more; ``None`` if both are empty.
 
     Raises
     ------

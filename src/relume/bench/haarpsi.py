@@ -29,7 +29,9 @@ def haarpsi(picture: Picture, truth: Picture) -> float:
     same_shape(picture, truth)
     import torch
 
-    pair = [torch.from_numpy(np.ascontiguousarray(each.transpose(2, 0, 1)))[None] for each in (picture, truth)]
+    pair = [
+        torch.from_numpy(np.ascontiguousarray(each.transpose(2, 0, 1)))[None] for each in (picture, truth)
+    ]
     with torch.inference_mode():
         return float(library().haarpsi(*(each.float().clamp(0, 1) for each in pair)))
 

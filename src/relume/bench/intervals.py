@@ -11,12 +11,12 @@ from relume.errors import UsageError
 
 
 class Interval(NamedTuple):
-    """A mean and the bounds of its interval, over ``count`` pictures."""
+    """A mean and the bounds of its interval, over so many ``pictures``."""
 
     mean: float
     low: float
     high: float
-    count: int
+    pictures: int
 
 
 def paired_bootstrap(

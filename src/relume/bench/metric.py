@@ -22,8 +22,8 @@ class Metric:
 
     Parameters
     ----------
-    name:
-        How it is called in reports.
+    name, title:
+        How it is called in reports, and what it says in a few words.
     unit:
         ``dB``, ``ratio``, ``ΔE`` ..., or empty where it has none.
     best:
@@ -37,6 +37,7 @@ class Metric:
     """
 
     name: str
+    title: str
     unit: str
     best: float
     better: Literal["higher", "lower", "nearer"]

@@ -18,9 +18,9 @@ def seam_energy(
     r"""Mean squared step of the error across the seams, over that across all other lines.
 
     The error :math:`p - t` is taken because the photograph's own edges cancel in it. A step lies between two
-    neighbouring rows or columns; it belongs to a seam if one of its lines lies within a band ``(from, below)``
-    in which two tiles meet. 1 where the seams are like any other place; ``None`` where there is no seam, or
-    no error elsewhere to compare with. Shapes H×W×C.
+    neighbouring rows or columns; it belongs to a seam if one of its lines lies within a band (from, below)
+    in which two tiles meet. 1 where the seams are like any other place; ``None`` where there is no
+    seam, or no error elsewhere to compare with. Shapes H×W×C.
 
     Raises
     ------

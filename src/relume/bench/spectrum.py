@@ -44,9 +44,7 @@ def band_ratio(picture: Picture, truth: Picture, band: tuple[int, int]) -> float
     return _ratio(band_energies(picture, (band,))[0], band_energies(truth, (band,))[0])
 
 
-def band_energies(
-    picture: Picture, bands: tuple[tuple[int, int], ...] = BANDS
-) -> NDArray[np.float64]:
+def band_energies(picture: Picture, bands: tuple[tuple[int, int], ...] = BANDS) -> NDArray[np.float64]:
     """Power of the luma of an H×W×3 picture in rings of the spectrum, one figure a band.
 
     The mean is taken off and a Hann window laid over, so that the picture's borders are no edge. Frequencies

@@ -11,6 +11,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),
+    "eval": ("cv2", "skimage", "pywt"),
+    "perceptual": ("torch", "piq"),
     "train": ("torch", "onnx", "onnxscript", "accelerate"),
     "tensorboard": ("tensorboard",),
 }

@@ -225,6 +225,12 @@ class Restorer:
         found = ToneTransform.from_parameters(np.asarray(self._tone(small)))
         return cautious(found, small[0].transpose(1, 2, 0))
 
+    def tiling(self, settings: Settings = Settings()) -> tuple[int, int]:
+        """Side and overlap of the tiles, in pixels."""
+        facts = self.bundle.card.get("tile", {})
+        size = settings.tile or int(facts.get("size", 512))
+        return size, min(int(facts.get("overlap", 64)), size // 2)
+
     def detect(self, image: Image, *, tile: int | None = None, progress: Progress | None = None) -> Array:
         """The probability of damage, H×W float32 in [0,1]."""
         settings = Settings(tile=tile)
@@ -303,10 +309,8 @@ class Restorer:
 
         Without a table the net is asked once, for the damage.
         """
-        card = self.bundle.card
-        size = settings.tile or int(card.get("tile", {}).get("size", 512))
-        overlap = min(int(card.get("tile", {}).get("overlap", 64)), size // 2)
-        multiple = int(card.get("multiple_of", 1))
+        size, overlap = self.tiling(settings)
+        multiple = int(self.bundle.card.get("multiple_of", 1))
         if size < multiple or size % multiple:
             raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
         h, w = toned.shape[:2]

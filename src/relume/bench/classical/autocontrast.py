@@ -2,9 +2,8 @@ r"""Auto contrast: each channel stretched over the whole range, as a scanner's b
 
 __all__ = ["ROW", "autocontrast"]
 
-from PIL import Image, ImageOps
-
 import numpy as np
+from PIL import Image, ImageOps
 
 from relume.bench.classical.row import Picture, Row, from_levels, to_levels
 

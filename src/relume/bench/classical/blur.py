@@ -2,9 +2,8 @@ r"""Blur: it takes noise away and everything else too, and some metrics like it.
 
 __all__ = ["ROW"]
 
-from PIL import Image, ImageFilter
-
 import numpy as np
+from PIL import Image, ImageFilter
 
 from relume.bench.classical.row import Picture, Row, from_levels, to_levels
 

@@ -21,7 +21,13 @@ def bm3d(picture: Picture) -> Picture:
     import bm3d as package
 
     done = package.bm3d_rgb(picture.astype(np.float64), max(estimated(picture), 1e-4))
-    return np.clip(done, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(done, 0, 1), dtype=np.float32)
 
 
-ROW = Row("bm3d", "BM3D, estimated noise", bm3d, lacking=lambda: lacking("bm3d", INSTALL) or lacking_sigma())
+ROW = Row(
+    "bm3d",
+    "BM3D, estimated noise",
+    bm3d,
+    asked=True,
+    lacking=lambda: lacking("bm3d", INSTALL) or lacking_sigma(),
+)

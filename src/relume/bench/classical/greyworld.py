@@ -14,7 +14,7 @@ def greyworld(picture: Picture) -> Picture:
     """
     means = picture.mean(axis=(0, 1), dtype=np.float64)
     gains = means.mean() / np.maximum(means, 1e-6)
-    return np.clip(picture * gains, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(picture * gains, 0, 1), dtype=np.float32)
 
 
 ROW = Row("greyworld", "grey world", greyworld)

@@ -2,9 +2,8 @@ r"""The median of 3×3 neighbours: the oldest cure for specks and thin scratches
 
 __all__ = ["ROW", "median"]
 
-from PIL import Image, ImageFilter
-
 import numpy as np
+from PIL import Image, ImageFilter
 
 from relume.bench.classical.row import Picture, Row
 

@@ -15,9 +15,7 @@ def nlmeans(picture: Picture) -> Picture:
     import cv2
 
     strength = max(255 * estimated(picture), 1e-3)
-    return from_levels(
-        cv2.fastNlMeansDenoisingColored(to_levels(picture), None, strength, strength, 7, 21)
-    )
+    return from_levels(cv2.fastNlMeansDenoisingColored(to_levels(picture), None, strength, strength, 7, 21))
 
 
 ROW = Row(

@@ -29,6 +29,8 @@ class Row:
         Where it sees damage, H×W scores that grow with it; ``None`` where it looks for none.
     control:
         Whether it is a negative control, which nothing that is of use may lose to.
+    asked:
+        Whether it runs only where it is asked for by name, for its licence's or its time's sake.
     lacking:
         Why it cannot run here, with the way out; ``None`` where it can.
     """
@@ -38,6 +40,7 @@ class Row:
     restore: Callable[[Picture], Picture]
     find: Callable[[Picture], Picture] | None = None
     control: bool = False
+    asked: bool = False
     lacking: Callable[[], str | None] = lambda: None
 
 

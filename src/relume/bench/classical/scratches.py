@@ -5,7 +5,7 @@ __all__ = ["scores", "scratch_mask"]
 import numpy as np
 from numpy.typing import NDArray
 
-from relume.bench.classical.row import Picture, to_levels
+from relume.bench.classical.row import Picture, from_levels, to_levels
 from relume.bench.metric import luma
 
 REFERENCE = 400  # the short side, in pixels, for which the widths below are meant
@@ -16,7 +16,7 @@ AREA = 20  # smaller specks are texture
 
 
 def scores(picture: Picture) -> Picture:
-    """How far each pixel of an H×W×3 picture stands out from its surroundings as something thin: H×W in [0,1].
+    """How far each pixel of an H×W×3 picture stands out from its surroundings as a thin mark: H×W in [0,1].
 
     The larger of the white and the black top-hat of the luma, by a disc that grows with the picture.
     """
@@ -26,7 +26,7 @@ def scores(picture: Picture) -> Picture:
     side = 2 * round(WIDTH / 2 * _scale(picture)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     hats = [cv2.morphologyEx(levels, kind, disc) for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)]
-    return np.maximum(*hats).astype(np.float32) / np.float32(255)
+    return from_levels(np.maximum(*hats))
 
 
 def scratch_mask(picture: Picture) -> NDArray[np.bool_]:
@@ -44,4 +44,4 @@ def scratch_mask(picture: Picture) -> NDArray[np.bool_]:
 
 
 def _scale(picture: Picture) -> float:
-    return max(1.0, min(picture.shape[:2]) / REFERENCE)
+    return float(max(1.0, min(picture.shape[0], picture.shape[1]) / REFERENCE))
