@@ -78,7 +78,7 @@ def test_identity_is_the_picture_itself() -> None:
     assert row("identity").restore(picture) is picture
 
 
-@pytest.mark.parametrize("name", ["blur", "median", "nlmeans", "bm3d", "combined"])
+@pytest.mark.parametrize("name", ["blur", "median", "nlmeans", "denoise", "bm3d", "combined"])
 def test_what_is_to_take_noise_away_makes_pictures_smoother(name: str) -> None:
     picture = noisy(smooth())
     assert gradient_energy(able(name).restore(picture), picture) < 0.6

@@ -40,8 +40,8 @@ def add(subparsers: "Subparsers") -> None:
         "--rows",
         type=_names,
         metavar="NAME,…",
-        help="model, identity, blur, median, nlmeans, bm3d, inpaint, inpaint-ns, clahe, autocontrast, "
-        "greyworld, combined (default: all but bm3d that can run here)",
+        help="model, identity, blur, median, nlmeans, denoise, bm3d, inpaint, inpaint-ns, clahe, "
+        "autocontrast, greyworld, combined (default: all but bm3d that can run here)",
     )
     group.add_argument(
         "--steps", type=_steps, default=[None], metavar="N,…", help="evaluations per tile; a row for each"
