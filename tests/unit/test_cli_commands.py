@@ -309,16 +309,15 @@ def test_export_hands_over_what_it_was_given(
     assert _main("export", *files, "-o", tmp_path / "new", "--training", facts) == 2
 
 
-@pytest.fixture
-def generator(tmp_path: Path) -> Path:
-    """The folder of a run of a very small unconditional U-Net."""
+def _run_of(name: str, folder: Path, **changes: Any) -> Path:
+    """The folder of a run of a very small U-Net."""
     torch = pytest.importorskip("torch")
     from relume.nets import build
     from relume.train import TRAINABLE
     from relume.train.checkpoint import save_checkpoint
 
-    shape = {"conditional": False, "base": 8, "multipliers": [1, 2]}
-    config = replace(TRAINABLE["generator"], config=shape, size=16)
+    shape = {"base": 8, "multipliers": [1, 2], **changes}
+    config = replace(TRAINABLE[name], config=shape, size=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build(config.net, config.config)
@@ -328,8 +327,14 @@ def generator(tmp_path: Path) -> Path:
             }
     optimizer = torch.optim.AdamW(net.parameters())
     facts = json.loads(json.dumps(asdict(config)))
-    save_checkpoint(tmp_path / "run", step=1, net=net, average=average, optimizer=optimizer, facts=facts)
-    return tmp_path / "run"
+    save_checkpoint(folder, step=1, net=net, average=average, optimizer=optimizer, facts=facts)
+    return folder
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    """The folder of a run of a very small unconditional U-Net."""
+    return _run_of("generator", tmp_path / "run", conditional=False)
 
 
 def test_generate_draws_reproducibly_and_each_picture_alone(generator: Path, tmp_path: Path) -> None:
@@ -362,3 +367,30 @@ def test_generate_refuses_what_cannot_be(generator: Path, tmp_path: Path) -> Non
     assert _main(*base, generator, "--size", 9) == 2
     assert _main(*base, generator, "--device", "abacus", "--steps", 2) == 6
     assert not (tmp_path / "o.png").exists()
+
+
+def test_eval_measures_chains_of_a_checkpoint_as_generate_draws_them(clean: Path, tmp_path: Path) -> None:
+    from relume.bench import psnr
+
+    run = _run_of("ddpm", tmp_path / "ddpm", conditional=True)
+    damaged, drawn, out = tmp_path / "damaged", tmp_path / "drawn.png", tmp_path / "figures.json"
+    damaged.mkdir()
+    image.write(image.read(clean / "a.png"), damaged / "a.png")
+    pairs = ("--clean", clean, "--damaged", damaged, "--rows", "identity", "-q", "--seed", 3)
+    chains = ("--chain", f"{run},ddim,2", "--chain", f"{run},ddpm,3")
+    assert _main("eval", *pairs, *chains, "--report", out) == 0
+    facts = json.loads(out.read_text())
+    assert {name: row["evaluations"] for name, row in facts["rows"].items()} == {
+        "identity": None,
+        "ddim@2": 2,
+        "ddpm@3": 3,
+    }
+    assert facts["rows"]["ddim@2"]["parameters"] == facts["rows"]["ddpm@3"]["parameters"] > 0
+    options = ("--checkpoint", run, "--sampler", "ddim", "--steps", 2, "--seed", 3, "-o", drawn)
+    assert _main("generate", "--condition", damaged / "a.png", *options) == 0
+    expected = psnr(image.read(drawn).pixels, image.read(clean / "a.png").pixels)
+    assert facts["means"]["ddim@2"]["psnr"] == pytest.approx(expected, abs=0.02)
+    assert _main("eval", *pairs, "--chain", f"{run},ddim,2", "--chain", f"{run},ddim,2") == 2
+    assert _main("eval", *pairs, "--chain", f"{run},dice") == 2
+    assert _main("eval", *pairs, "--chain", f"{run},ddim,2,1") == 2
+    assert _main("eval", clean, "--rows", ",") == 2

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from relume._version import __version__
 from relume.cli.console import INTERRUPTED, Console, Progress, say
-from relume.cli.options import Subparsers, add_model, add_talk, count, number
+from relume.cli.options import Subparsers, add_model, add_talk
 from relume.cli.pairs import Make, add_pairs, pairs
-from relume.cli.running import load
+from relume.cli.rows import add_rows, contenders
 from relume.cli.streams import as_json, write_text
 from relume.cli.table import per_picture, table
-from relume.errors import ImageError, NoInput, OutputExists, RelumeError, UsageError
+from relume.errors import ImageError, NoInput, OutputExists, RelumeError
 
 if TYPE_CHECKING:
     from relume.tasks import Restorer
     from relume.tasks.contenders import Contender
     from relume.tasks.evaluate import Ruler, Score
 
-MODEL = "model"
 PAGE = "index.html"
 
 
@@ -35,24 +34,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     parser.set_defaults(run=run)
     add_pairs(parser)
-    group = parser.add_argument_group("rows")
-    group.add_argument(
-        "--rows",
-        type=_names,
-        metavar="NAME,…",
-        help="model, identity, blur, median, nlmeans, denoise, bm3d, inpaint, inpaint-ns, clahe, "
-        "autocontrast, greyworld, combined (default: all but bm3d that can run here)",
-    )
-    group.add_argument(
-        "--steps", type=_steps, default=[None], metavar="N,…", help="evaluations per tile; a row for each"
-    )
-    group.add_argument("-w", "--fidelity", type=number(0, 1), default=1.0, metavar="0…1", help="default: 1")
-    group.add_argument("--tile", type=count, metavar="N", help="side of the tiles (default: the model's)")
-    group.add_argument(
-        "--no-clean",
-        action="store_true",
-        help="do not measure the harm done to clean pictures: half the time",
-    )
+    add_rows(parser)
     results = parser.add_argument_group("results")
     results.add_argument("--report", "--json", type=Path, metavar="FILE", help="write all figures as JSON")
     results.add_argument(
@@ -71,31 +53,23 @@ def run(args: argparse.Namespace) -> int:
     _check_outputs(args)
     makes = pairs(args)
     console = Console.of(args)
-    restorer, contenders = _contenders(args, console)
+    restorer, entrants = contenders(args, console)
     ruler = _ruler(args, console)
-    scores, failed, interrupted = _scores(makes, contenders, ruler, console)
+    scores, failed, interrupted = _scores(makes, entrants, ruler, console)
     if interrupted:
-        say(f"interrupted: what follows is of {len(scores) // len(contenders)} of {len(makes)} pictures")
+        say(f"interrupted: what follows is of {len(scores) // len(entrants)} of {len(makes)} pictures")
     if not scores:
         raise KeyboardInterrupt if interrupted else NoInput("none of the pictures could be evaluated")
-    facts = _facts(args, scores, contenders, ruler, restorer, failed, complete=not interrupted)
-    print(table(facts, count=len(scores) // len(contenders)))
+    facts = _facts(args, scores, entrants, ruler, restorer, failed, complete=not interrupted)
+    print(table(facts, count=len(scores) // len(entrants)))
     if args.report is not None:
         write_text(as_json(facts), args.report, overwrite=args.overwrite)
     if args.pictures is not None and not interrupted:
-        _show(args, makes, contenders, scores)
+        _show(args, makes, entrants, scores)
         console.note(f"{args.pictures / PAGE}")
     if interrupted:
         return INTERRUPTED
     return ImageError.exit_code if failed else 0
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _steps(text: str) -> list[int | None]:
-    return [count(part) for part in text.split(",")]
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -103,44 +77,6 @@ def _check_outputs(args: argparse.Namespace) -> None:
     for target in (args.report, page):
         if target is not None and target.exists() and not args.overwrite:
             raise OutputExists(f"{target} exists; choose another name, or give --overwrite")
-
-
-def _contenders(args: argparse.Namespace, console: Console) -> "tuple[Restorer | None, list[Contender]]":
-    """The rows of the table, classical ones first; the model is loaded only if it is among them."""
-    from relume.bench.classical import ROWS, row
-    from relume.tasks.contenders import classical
-
-    names = (
-        args.rows
-        if args.rows is not None
-        else [*(name for name, each in ROWS.items() if not each.asked), MODEL]
-    )
-    rows = []
-    for each in [row(name) for name in dict.fromkeys(names) if name != MODEL]:
-        reason = each.lacking()
-        if reason is None:
-            rows.append(classical(each))
-        elif args.rows is not None:
-            raise UsageError(f"the row {each.name} cannot run here: {reason}")
-        else:
-            console.note(f"without {each.name}: {reason}")
-    if MODEL not in names:
-        return None, rows
-    restorer = load(args, console)
-    return restorer, rows + _restored(restorer, args)
-
-
-def _restored(restorer: "Restorer", args: argparse.Namespace) -> "list[Contender]":
-    from relume.tasks import Settings
-    from relume.tasks.contenders import restored
-
-    rows = []
-    for steps in dict.fromkeys(args.steps):
-        settings = Settings(steps=steps, seed=args.seed, fidelity=args.fidelity, tile=args.tile)
-        name = restorer.bundle.name if len(args.steps) == 1 else f"{restorer.bundle.name}@{steps}"
-        title = f"{restorer.bundle.card['title']}, fidelity {args.fidelity:g}"
-        rows.append(restored(restorer, settings, name=name, title=title))
-    return rows
 
 
 def _ruler(args: argparse.Namespace, console: Console) -> "Ruler":

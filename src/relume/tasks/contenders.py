@@ -1,9 +1,10 @@
 r"""Contenders: everything that is given the same damaged picture, behind one signature."""
 
-__all__ = ["Answer", "Contender", "classical", "parameters", "restored"]
+__all__ = ["Answer", "Contender", "classical", "diffused", "parameters", "restored"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from relume import tiles
 from relume.bench.classical import Row
 from relume.bundle import Bundle
+from relume.diffusion import Table
 from relume.image import Image
 from relume.tasks.finish import three_channels
+from relume.tasks.generate import drawn
 from relume.tasks.restore import Restorer, Settings
 
 Array = NDArray[np.float32]
@@ -79,6 +82,18 @@ def restored(restorer: Restorer, settings: Settings, *, name: str, title: str) -
         return tiles.seams(height, size, overlap), tiles.seams(width, size, overlap)
 
     return Contender(name, title, run, parameters=parameters(restorer.bundle), probability=True, seams=seams)
+
+
+def diffused(net: Any, table: Table, *, name: str, title: str, seed: int, device: str = "cpu") -> Contender:
+    """A conditional net that predicts noise (torch), on the whole picture, by a chain of its sampler."""
+
+    def run(image: Image) -> Answer:
+        size = image.height, image.width
+        (picture,) = drawn(net, table, size, [seed], damaged=image.srgb(), device=device)
+        return Answer(Image(picture), evaluations=table.evaluations)
+
+    count = sum(int(weight.numel()) for weight in net.parameters())
+    return Contender(name, title, run, parameters=count)
 
 
 def parameters(bundle: Bundle) -> int:

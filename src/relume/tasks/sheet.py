@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from string import Template
 from typing import NamedTuple
+from urllib.parse import quote
 
 
 class Shown(NamedTuple):
@@ -38,7 +39,7 @@ def sheet(title: str, sections: Sequence[Section]) -> str:
 
 
 def _figure(shown: Shown) -> str:
-    file, caption = html.escape(shown.file), html.escape(shown.caption)
+    file, caption = quote(shown.file), html.escape(shown.caption)
     return (
         f'<figure><a href="{file}"><img src="{file}" alt="{caption}"></a>'
         f"<figcaption>{caption}</figcaption></figure>"
