@@ -126,6 +126,7 @@ def test_eval_of_a_model_that_does_nothing_equals_its_control(
     assert all(row["seconds_median"] > 0 for row in facts["rows"].values())
     table = capsys.readouterr().out
     assert f"{means['median']['psnr']:.2f}" in table and "mean of 2 pictures" in table
+    assert max(map(len, table.splitlines())) <= 120
     assert _eval(hollow_bundle, clean, *options) == 2
 
 

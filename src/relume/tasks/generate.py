@@ -43,8 +43,8 @@ def drawn(
 ) -> Array:
     """One picture for each seed, N×H×W×3 in [0,1], by a torch net that predicts the noise.
 
-    ``damaged`` (H×W×1 or 3 sRGB in [0,1]) is what a conditional net restores; it then has the ``size``,
-    and is mirrored to what the net can take. Each picture has a seed of its own and does not know its neighbours.
+    ``damaged`` (H×W×1 or 3 sRGB in [0,1]) is what a conditional net restores; it has that ``size``, and is
+    mirrored to what the net can take. Each picture has a seed of its own and does not know its neighbours.
     """
     import torch
 

@@ -11,8 +11,8 @@ from relume.bench.classical.row import Picture, Row
 def denoise(picture: Picture) -> Picture:
     """The 3×3 median of an H×W×3 picture, then non-local means.
 
-    Of the chains that were tried on damaged photographs of the training set this one came nearest to the truth
-    in structure: it is the row to beat in tone-aligned PSNR.
+    Of the chains that were tried on damaged photographs of the training set this one came nearest to the
+    truth in structure: it is the row to beat in tone-aligned PSNR.
     """
     return nlmeans(median(picture))
 
