@@ -225,12 +225,6 @@ class Restorer:
         found = ToneTransform.from_parameters(np.asarray(self._tone(small)))
         return cautious(found, small[0].transpose(1, 2, 0))
 
-    def tiling(self, settings: Settings = Settings()) -> tuple[int, int]:
-        """Side and overlap of the tiles, in pixels."""
-        facts = self.bundle.card.get("tile", {})
-        size = settings.tile or int(facts.get("size", 512))
-        return size, min(int(facts.get("overlap", 64)), size // 2)
-
     def detect(self, image: Image, *, tile: int | None = None, progress: Progress | None = None) -> Array:
         """The probability of damage, H×W float32 in [0,1]."""
         settings = Settings(tile=tile)
@@ -271,6 +265,12 @@ class Restorer:
         )
         given = None if isinstance(mask, str) else np.asarray(mask, dtype=np.float32)
         return like(self.restore(image, settings, mask=given).image, picture)
+
+    def tiling(self, settings: Settings = Settings()) -> tuple[int, int]:
+        """Side and overlap of the tiles, in pixels."""
+        facts = self.bundle.card.get("tile", {})
+        size = settings.tile or int(facts.get("size", 512))
+        return size, min(int(facts.get("overlap", 64)), size // 2)
 
     def _check(self, image: Image, settings: Settings, mask: Array | None) -> None:
         if mask is not None and mask.shape != (image.height, image.width):
