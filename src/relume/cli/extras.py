@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from relume.errors import MissingExtra
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "eval": ("cv2", "skimage", "pywt"),
+    "perceptual": ("torch", "piq"),
     "onnx": ("onnxruntime",),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),
-    "eval": ("cv2", "skimage", "pywt"),
-    "perceptual": ("torch", "piq"),
     "train": ("torch", "onnx", "onnxscript", "accelerate"),
     "tensorboard": ("tensorboard",),
 }
