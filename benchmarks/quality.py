@@ -29,7 +29,7 @@ SETTINGS = {
     "restored": (Settings(), "one evaluation"),
     "4-steps": (Settings(steps=4), "four evaluations"),
     "sharp": (Settings(fidelity=0.0), "fidelity 0, a sample"),
-    "tone-kept": (Settings(tone=False), "one evaluation, the tone kept"),
+    "tone-kept": (Settings(tone="keep"), "one evaluation, the tone kept"),
 }
 
 
