@@ -8,39 +8,12 @@ __all__ = ["METRICS", "Metric", "psnr", "ssim", "tone_aligned"]
 
 from functools import partial
 
-from relume.bench.colour import delta_e2000
-from relume.bench.gmsd import gmsd
-from relume.bench.haarpsi import haarpsi, library
-from relume.bench.metric import Metric, Picture, lacking
-from relume.bench.quality import psnr, ssim, tone_aligned
+from relume.bench.colour import delta_e2000, delta_e2000_lacking
+from relume.bench.gmsd import gmsd, gmsd_lacking
+from relume.bench.haarpsi import haarpsi, haarpsi_lacking
+from relume.bench.metric import Metric
+from relume.bench.quality import psnr, ssim, tone_aligned, tone_aligned_psnr
 from relume.bench.spectrum import BANDS, band_ratio, gradient_energy
-
-EVAL = 'pip install "relume[eval]"'
-PERCEPTUAL = 'pip install "relume[perceptual]"'
-
-
-def tone_aligned_psnr(picture: Picture, truth: Picture) -> float:
-    """PSNR in dB after the best gain and offset per channel: what is left is structure."""
-    return psnr(tone_aligned(picture, truth), truth)
-
-
-def _no_gmsd() -> str | None:
-    reason = lacking("cv2", EVAL)
-    if reason is None:
-        import cv2
-
-        if not hasattr(cv2, "quality"):
-            reason = f"this OpenCV is without its contributed modules: {EVAL}"
-    return reason
-
-
-def _no_haarpsi() -> str | None:
-    try:
-        library()
-    except Exception as error:  # torch may be missing, or broken
-        return f"piq cannot be loaded ({type(error).__name__}): {PERCEPTUAL}"
-    return None
-
 
 METRICS: tuple[Metric, ...] = (
     Metric("psnr", "peak signal-to-noise ratio", "dB", float("inf"), "higher", psnr),
@@ -53,8 +26,8 @@ METRICS: tuple[Metric, ...] = (
         "higher",
         tone_aligned_psnr,
     ),
-    Metric("gmsd", "gradient magnitude similarity deviation", "", 0.0, "lower", gmsd, _no_gmsd),
-    Metric("haarpsi", "Haar wavelet perceptual similarity", "", 1.0, "higher", haarpsi, _no_haarpsi),
+    Metric("gmsd", "gradient magnitude similarity deviation", "", 0.0, "lower", gmsd, gmsd_lacking),
+    Metric("haarpsi", "Haar wavelet perceptual similarity", "", 1.0, "higher", haarpsi, haarpsi_lacking),
     Metric(
         "delta_e2000",
         "mean colour difference",
@@ -62,7 +35,7 @@ METRICS: tuple[Metric, ...] = (
         0.0,
         "lower",
         delta_e2000,
-        lambda: lacking("skimage.color", EVAL),
+        delta_e2000_lacking,
     ),
     Metric(
         "gradient_energy",

@@ -1,10 +1,10 @@
 r"""How far the colours are off."""
 
-__all__ = ["delta_e2000"]
+__all__ = ["delta_e2000", "delta_e2000_lacking"]
 
 import numpy as np
 
-from relume.bench.metric import Picture, same_shape
+from relume.bench.metric import EVAL, Picture, lacking, same_shape
 
 
 def delta_e2000(picture: Picture, truth: Picture) -> float:
@@ -24,3 +24,8 @@ def delta_e2000(picture: Picture, truth: Picture) -> float:
     from skimage.color import deltaE_ciede2000, rgb2lab
 
     return float(np.mean(deltaE_ciede2000(rgb2lab(truth), rgb2lab(picture))))
+
+
+def delta_e2000_lacking() -> str | None:
+    """Why it cannot be computed here, with the way out; ``None`` where it can."""
+    return lacking("skimage.color", EVAL)

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from relume.bench.metric import Picture, lacking, luma
+from relume.bench.metric import EVAL, Picture, lacking, luma
 from relume.bench.regions import Box
 
 _CASCADE = "haarcascade_frontalface_alt2.xml"
-_INSTALL = 'pip install "relume[eval]"'
 
 
 def faces_lacking() -> str | None:
@@ -20,9 +19,9 @@ def faces_lacking() -> str | None:
 
     OpenCV 4 ships its cascades within the package; OpenCV 5 has neither the files nor the class.
     """
-    reason = lacking("cv2", _INSTALL)
+    reason = lacking("cv2", EVAL)
     if reason is None and _cascade() is None:
-        reason = f"this OpenCV ships no face cascade: {_INSTALL}"
+        reason = f"this OpenCV ships no face cascade: {EVAL}"
     return reason
 
 

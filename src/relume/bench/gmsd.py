@@ -1,10 +1,10 @@
 r"""Gradient magnitude similarity deviation: does the structure stand where it stood?"""
 
-__all__ = ["gmsd"]
+__all__ = ["gmsd", "gmsd_lacking"]
 
 import numpy as np
 
-from relume.bench.metric import Picture, luma, same_shape
+from relume.bench.metric import EVAL, Picture, lacking, luma, same_shape
 
 
 def gmsd(picture: Picture, truth: Picture) -> float:
@@ -28,3 +28,14 @@ def gmsd(picture: Picture, truth: Picture) -> float:
     levels = [np.ascontiguousarray(luma(each) * np.float32(255)) for each in (truth, picture)]
     ruler = getattr(cv2, "quality")  # noqa: B009  not in every build of OpenCV
     return float(ruler.QualityGMSD_compute(*levels)[0][0])
+
+
+def gmsd_lacking() -> str | None:
+    """Why it cannot be computed here, with the way out; ``None`` where it can."""
+    reason = lacking("cv2", EVAL)
+    if reason is None:
+        import cv2
+
+        if not hasattr(cv2, "quality"):
+            reason = f"this OpenCV is without its contributed modules: {EVAL}"
+    return reason

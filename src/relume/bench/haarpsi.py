@@ -1,6 +1,6 @@
 r"""Haar wavelet perceptual similarity: how alike two pictures look to a person."""
 
-__all__ = ["haarpsi", "library"]
+__all__ = ["haarpsi", "haarpsi_lacking", "library"]
 
 import importlib
 import importlib.util
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from relume.bench.metric import Picture, same_shape
+from relume.bench.metric import PERCEPTUAL, Picture, same_shape
 
 
 def haarpsi(picture: Picture, truth: Picture) -> float:
@@ -59,3 +59,12 @@ def library() -> Any:
         return importlib.import_module("piq.haarpsi")
     finally:
         del sys.modules["piq"]  # who imports piq later gets all of it
+
+
+def haarpsi_lacking() -> str | None:
+    """Why it cannot be computed here, with the way out; ``None`` where it can."""
+    try:
+        library()
+    except Exception as error:  # torch may be missing, or broken
+        return f"piq cannot be loaded ({type(error).__name__}): {PERCEPTUAL}"
+    return None

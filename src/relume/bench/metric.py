@@ -1,6 +1,6 @@
 r"""The contract of a metric that sees the truth: two pictures in, one figure out."""
 
-__all__ = ["Measure", "Metric", "Picture", "lacking", "luma", "same_shape"]
+__all__ = ["EVAL", "PERCEPTUAL", "Measure", "Metric", "Picture", "lacking", "luma", "same_shape"]
 
 import importlib
 from collections.abc import Callable
@@ -14,6 +14,10 @@ from relume.errors import UsageError
 
 Picture = NDArray[np.float32]
 Measure = Callable[[Picture, Picture], float]
+
+# The ways out where an optional library is missing.
+EVAL = 'pip install "relume[eval]"'
+PERCEPTUAL = 'pip install "relume[perceptual]"'
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 r"""How close a picture is to the truth."""
 
-__all__ = ["psnr", "ssim", "tone_aligned"]
+__all__ = ["psnr", "ssim", "tone_aligned", "tone_aligned_psnr"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,3 +79,14 @@ def tone_aligned(picture: Picture, truth: Picture) -> Picture:
         gain = ((x - x.mean()) * (y - y.mean())).mean() / variance if variance > 1e-12 else 0.0
         aligned[..., c] = y.mean() + gain * (x - x.mean())
     return np.clip(aligned, 0, 1)
+
+
+def tone_aligned_psnr(picture: Picture, truth: Picture) -> float:
+    """:func:`psnr` in dB after :func:`tone_aligned`: what is left is structure.
+
+    Raises
+    ------
+    UsageError
+        If the pictures differ in shape.
+    """
+    return psnr(tone_aligned(picture, truth), truth)

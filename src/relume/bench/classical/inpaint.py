@@ -8,8 +8,7 @@ import numpy as np
 
 from relume.bench.classical.row import Picture, Row, from_levels, to_levels
 from relume.bench.classical.scratches import scores, scratch_mask
-from relume.bench.classical.sigma import INSTALL
-from relume.bench.metric import lacking
+from relume.bench.metric import EVAL, lacking
 
 RADIUS = 3
 
@@ -33,7 +32,7 @@ def telea(picture: Picture) -> Picture:
 
 
 def _lacking() -> str | None:
-    return lacking("cv2", INSTALL)
+    return lacking("cv2", EVAL)
 
 
 TELEA = Row("inpaint", "top-hat mask, Telea inpainting", telea, scores, lacking=_lacking)

@@ -3,8 +3,8 @@ r"""Non-local means: a pixel is the mean of those whose surroundings look alike.
 __all__ = ["ROW", "nlmeans"]
 
 from relume.bench.classical.row import Picture, Row, from_levels, to_levels
-from relume.bench.classical.sigma import INSTALL, estimated, lacking_sigma
-from relume.bench.metric import lacking
+from relume.bench.classical.sigma import estimated, lacking_sigma
+from relume.bench.metric import EVAL, lacking
 
 
 def nlmeans(picture: Picture) -> Picture:
@@ -22,5 +22,5 @@ ROW = Row(
     "nlmeans",
     "non-local means, estimated noise",
     nlmeans,
-    lacking=lambda: lacking("cv2", INSTALL) or lacking_sigma(),
+    lacking=lambda: lacking("cv2", EVAL) or lacking_sigma(),
 )

@@ -3,9 +3,7 @@ r"""How noisy is a picture? The classical denoisers have to be told."""
 __all__ = ["estimated", "lacking_sigma"]
 
 from relume.bench.classical.row import Picture
-from relume.bench.metric import lacking
-
-INSTALL = 'pip install "relume[eval]"'
+from relume.bench.metric import EVAL, lacking
 
 
 def estimated(picture: Picture) -> float:
@@ -22,4 +20,4 @@ def estimated(picture: Picture) -> float:
 
 def lacking_sigma() -> str | None:
     """Why the noise cannot be estimated here; ``None`` where it can."""
-    return lacking("skimage.restoration", INSTALL) or lacking("pywt", INSTALL)
+    return lacking("skimage.restoration", EVAL) or lacking("pywt", EVAL)
