@@ -1,96 +1,24 @@
-"""How much better is a damaged photograph afterwards, and how long does it take on each engine?
+"""How long does a restoration take on each engine?
 
-Quality: held-out photographs, damaged by the recipe `old-photo` with fixed seeds. Speed: one tile and one
-photograph, interleaved rounds over the engines, next to one evaluation of the U-Net of the original
-300-step system in PyTorch eager float32 (its 300 steps are that time multiplied, and labelled so).
+One tile and one photograph, interleaved rounds over the engines, next to one evaluation of the U-Net of the
+original 300-step system in PyTorch eager float32 (its 300 steps are that time multiplied, and labelled so).
 """
 
 import argparse
 import json
-import platform
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as PilImage
-from PIL import ImageFilter
 
-from relume import Restorer, Settings, __version__, image
-from relume.bench.quality import psnr, ssim, tone_aligned
-from relume.degrade import recipe
+from relume import Restorer, __version__, image
+from relume.bench.machine import machine
 from relume.errors import EngineUnavailable
 
-Array = NDArray[np.float32]
 HERE = Path(__file__).resolve().parent
 ENGINES = [("openvino", "auto"), ("openvino", "f32"), ("onnx", "f32"), ("pytorch", "f32")]
-
-
-def machine() -> dict[str, Any]:
-    cpu = "unknown"
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    import os
-
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
-
-
-def median_filter(picture: Array) -> Array:
-    levels = PilImage.fromarray((picture * 255).round().astype(np.uint8))
-    return np.asarray(levels.filter(ImageFilter.MedianFilter(3)), dtype=np.float32) / np.float32(255)
-
-
-def scores(picture: Array, truth: Array) -> dict[str, float]:
-    return {
-        "psnr_db": min(psnr(picture, truth), 60.0),
-        "ssim": ssim(picture, truth),
-        "tone_aligned_psnr_db": min(psnr(tone_aligned(picture, truth), truth), 60.0),
-    }
-
-
-def quality(restorer: Restorer, photos: Path, count: int) -> dict[str, Any]:
-    files = sorted(photos.glob("*"))
-    files = [files[i] for i in np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)]
-    rows: dict[str, list[dict[str, float]]] = {}
-    clean_rows = []
-    for number, path in enumerate(files):
-        clean = image.read(path).pixels
-        clean = clean if clean.shape[2] == 3 else clean.repeat(3, axis=2)
-        damaged = recipe("old-photo")(clean, np.random.default_rng(1000 + number)).picture
-        damaged = np.round(damaged * 255).astype(np.float32) / np.float32(255)
-        candidates = {"damaged": damaged, "median 3×3": median_filter(damaged)}
-        for name, settings in {
-            "restored, 1 step": Settings(),
-            "restored, 4 steps": Settings(steps=4),
-            "restored, 1 step, tone kept": Settings(tone="keep"),
-        }.items():
-            candidates[name] = restorer.restore(image.from_array(damaged), settings).image.pixels
-        for name, picture in candidates.items():
-            rows.setdefault(name, []).append(scores(picture, clean))
-        untouched = restorer.restore(image.from_array(clean)).image.pixels
-        clean_rows.append(min(psnr(untouched, clean), 60.0))
-    table = {
-        name: {key: float(np.mean([row[key] for row in values])) for key in values[0]}
-        for name, values in rows.items()
-    }
-    return {
-        "photographs": len(files),
-        "recipe": "old-photo, seed 1000 + index, severity 1",
-        "table": table,
-        "clean_psnr_db": {
-            "mean": float(np.mean(clean_rows)),
-            "median": float(np.median(clean_rows)),
-            "least": float(np.min(clean_rows)),
-        },
-    }
 
 
 def speed(model: str, rounds: int) -> dict[str, Any]:
@@ -154,9 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--photos", type=Path, required=True, help="folder of clean photographs, held out")
     parser.add_argument("--model", default="photo")
-    parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
@@ -172,15 +98,11 @@ def main() -> None:
         "model": {"name": restorer.bundle.name, "hash": restorer.bundle.hash},
         "machine": machine(),
         "engine": f"{restorer.engine.name} {restorer.engine.version} {restorer.engine.precision}",
-        "quality": quality(restorer, args.photos, args.count),
         "speed": speed(args.model, args.rounds),
     }
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"restore--{args.name}--cpu.json"
     target.write_text(json.dumps(report, indent=1) + "\n")
-    for name, row in report["quality"]["table"].items():
-        print(f"{name:42}", *(f"{key} {value:7.3f}" for key, value in row.items()))
-    print("clean photographs:", {k: round(v, 2) for k, v in report["quality"]["clean_psnr_db"].items()})
     for name, row in report["speed"].items():
         for key in ("tile_s", "photo_s"):
             if row.get(key):

@@ -14,7 +14,7 @@ The weights are raised cosines that sum to one. A function whose value at a pixe
 up to ``overlap // 4`` pixels away therefore gives the same picture through the tiles as without them.
 """
 
-__all__ = ["Tile", "grid", "apply", "strips"]
+__all__ = ["Tile", "grid", "seams", "apply", "strips"]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +59,18 @@ def grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
     """
     rows, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
     return [Tile(row.start, column.start, tile) for row in rows for column in columns]
+
+
+def seams(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """Lists the bands ``(from, below)`` of an axis in which tiles are crossfaded: seams would show there.
+
+    Raises:
+        UsageError: a size is not positive, or ``overlap`` is above half a tile.
+
+    >>> seams(100, 64, 16)
+    [(46, 54)]
+    """
+    return [(span.fade, span.fade + len(span.ramp)) for span in _axis(length, tile, overlap)[1:]]
 
 
 def apply(

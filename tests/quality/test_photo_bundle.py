@@ -67,9 +67,7 @@ def test_held_out_photographs_come_back(restorer: Restorer) -> None:
     before, after, kept = [], [], []
     for number, path in list(enumerate(sorted(PHOTOS.glob("*"))))[::4]:
         clean = colour(image.read(path).pixels)
-        damaged = recipe("old-photo")(
-            clean, np.random.default_rng(1000 + number)
-        ).picture  # as in benchmarks/restore.py
+        damaged = recipe("old-photo")(clean, np.random.default_rng(1000 + number)).picture
         restored = restorer.restore(image.from_array(damaged)).image.pixels
         before.append((min(psnr(damaged, clean), 50), ssim(damaged, clean)))
         after.append((min(psnr(restored, clean), 50), ssim(restored, clean)))

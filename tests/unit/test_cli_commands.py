@@ -1,6 +1,7 @@
 r"""The commands beside ``relume restore``."""
 
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -112,17 +113,21 @@ def test_eval_of_a_model_that_does_nothing_equals_its_control(
     hollow_bundle: Bundle, clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "figures.json"
-    assert _eval(hollow_bundle, clean, "--recipe", "five-families", "--seed", 2, "--json", out) == 0
+    options = ("--recipe", "five-families", "--seed", 2, "--rows", "identity,median,model", "--report", out)
+    assert _eval(hollow_bundle, clean, *options) == 0
     facts = json.loads(out.read_text())
     means = facts["means"]
-    assert set(means) == {"identity", "median 3×3", "tiny"}
-    for metric in ("psnr", "ssim", "tone_aligned_psnr"):
+    assert list(means) == ["identity", "median", "tiny"] and facts["complete"]
+    for metric in ("psnr", "ssim", "tone_aligned_psnr", "gradient_energy", "rms_damaged"):
         assert means["tiny"][metric] == pytest.approx(means["identity"][metric], rel=1e-5)
         values = [each[metric] for each in facts["pictures"] if each["method"] == "identity"]
         assert means["identity"][metric] == pytest.approx(np.mean(values)) and len(values) == 2
+    assert facts["rows"]["tiny"]["evaluations"] == 1 and facts["engine"]["name"] == "null"
+    assert all(row["seconds_median"] > 0 for row in facts["rows"].values())
     table = capsys.readouterr().out
-    assert f"{means['median 3×3']['psnr']:.2f}" in table and "mean of 2 pictures" in table
-    assert _eval(hollow_bundle, clean, "--recipe", "five-families", "--seed", 2, "--json", out) == 2
+    assert f"{means['median']['psnr']:.2f}" in table and "mean of 2 pictures" in table
+    assert max(map(len, table.splitlines())) <= 120
+    assert _eval(hollow_bundle, clean, *options) == 2
 
 
 def test_eval_of_one_picture_does_not_depend_on_the_others(
@@ -130,7 +135,8 @@ def test_eval_of_one_picture_does_not_depend_on_the_others(
 ) -> None:
     figures = []
     for name, options in (("all.json", ()), ("one.json", ("--limit", 1))):
-        assert _eval(hollow_bundle, clean, "--json", tmp_path / name, *options, "-q") == 0
+        rows = ("--rows", "identity,model", "--json", tmp_path / name)
+        assert _eval(hollow_bundle, clean, *rows, *options, "-q") == 0
         pictures = json.loads((tmp_path / name).read_text())["pictures"]
         figures.append([each["psnr"] for each in pictures if each["picture"] == "a.png"])
     assert figures[0] == figures[1]
@@ -139,21 +145,104 @@ def test_eval_of_one_picture_does_not_depend_on_the_others(
 def test_eval_on_pairs_and_a_bad_one_among_them(
     hollow_bundle: Bundle, clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    damaged = tmp_path / "damaged"
+    damaged, masks = tmp_path / "damaged", tmp_path / "masks"
     damaged.mkdir()
+    masks.mkdir()
     pixels = image.read(clean / "a.png").pixels
     image.write(Image(np.clip(pixels + np.float32(26 / 255), 0, 1)), damaged / "a.tif")
     out = tmp_path / "figures.json"
-    pairs = ("--clean", clean, "--damaged", damaged)
-    assert _eval(hollow_bundle, *pairs, "--json", out, "-q") == 0
+    pairs = ("--clean", clean, "--damaged", damaged, "--rows", "identity,model")
+    assert _eval(hollow_bundle, *pairs, "--report", out, "-q") == 0
     assert "no twin" in capsys.readouterr().err
-    expected = -20 * np.log10(26 / 255)
-    assert json.loads(out.read_text())["means"]["identity"]["psnr"] == pytest.approx(expected, abs=0.01)
+    means = json.loads(out.read_text())["means"]["identity"]
+    assert means["psnr"] == pytest.approx(-20 * np.log10(26 / 255), abs=0.01)
+    assert means["rms_damaged"] is None
+    left = np.broadcast_to((np.arange(80) < 20)[:, None], (64, 80, 1))
+    image.write(Image(left.astype(np.float32)), masks / "a.png")
+    assert _eval(hollow_bundle, *pairs, "--masks", masks, "--report", out, "-q", "--overwrite") == 0
+    means = json.loads(out.read_text())["means"]["identity"]
+    assert means["rms_damaged"] == pytest.approx(26 / 255, abs=1e-4)
     (damaged / "b.png").write_bytes(b"no picture")
     assert _eval(hollow_bundle, *pairs, "-q") == 3
     assert "b.png" in capsys.readouterr().err
     assert _eval(hollow_bundle, "--clean", clean) == 2
+    assert _eval(hollow_bundle, clean, "--masks", masks) == 2
     assert _eval(hollow_bundle, tmp_path / "nowhere") == 4
+
+
+def test_eval_takes_the_rows_and_steps_that_it_is_told(
+    hollow_bundle: Bundle, clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    assert _main("eval", clean, "--rows", "blur,greyworld", "--report", out, "--model", "no-such-model") == 0
+    facts = json.loads(out.read_text())
+    assert list(facts["rows"]) == ["blur", "greyworld"] and facts["model"] is None
+    steps = ("--rows", "model", "--steps", "1,4", "--no-clean", "--report", out, "--overwrite")
+    assert _eval(hollow_bundle, clean, *steps) == 0
+    facts = json.loads(out.read_text())
+    assert {name: row["evaluations"] for name, row in facts["rows"].items()} == {"tiny@1": 1, "tiny@4": 4}
+    assert facts["means"]["tiny@1"]["clean_psnr"] is None
+    capsys.readouterr()
+    assert _eval(hollow_bundle, clean, "--rows", "identity,magic") == 2
+    assert "'magic'" in capsys.readouterr().err
+    assert _eval(hollow_bundle, clean, "--steps", "1,none") == 2
+
+
+def test_eval_goes_without_what_is_not_installed_and_says_so(
+    hollow_bundle: Bundle,
+    clean: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for module in ("cv2", "skimage", "skimage.color", "skimage.restoration", "piq"):
+        monkeypatch.setitem(sys.modules, module, None)
+    out = tmp_path / "figures.json"
+    assert _eval(hollow_bundle, clean, "--report", out) == 0
+    told = capsys.readouterr().err
+    for name in ("nlmeans", "inpaint", "gmsd", "delta_e2000", "face_psnr"):
+        assert f"without {name}: " in told
+    assert 'pip install "relume[eval]"' in told and 'pip install "relume[perceptual]"' in told
+    facts = json.loads(out.read_text())
+    assert list(facts["rows"]) == ["identity", "blur", "median", "autocontrast", "greyworld", "tiny"]
+    assert facts["means"]["tiny"]["gmsd"] is None and "gmsd" in facts["lacking"]
+    assert _eval(hollow_bundle, clean, "--rows", "nlmeans") == 2
+    assert "relume[eval]" in capsys.readouterr().err
+
+
+def test_eval_shows_the_best_the_median_and_the_worst(
+    hollow_bundle: Bundle, clean: Path, tmp_path: Path
+) -> None:
+    shown = tmp_path / "shown"
+    options = ("--rows", "identity,median,model", "--pictures", shown, "-q")
+    assert _eval(hollow_bundle, clean, *options) == 0
+    page = (shown / "index.html").read_text(encoding="utf-8")
+    for rank in ("best", "median", "worst"):
+        for label in ("identity", "median", "tiny", "truth"):
+            assert f'src="{rank}-{label}.png"' in page
+            assert image.read(shown / f"{rank}-{label}.png").width == 80
+    assert _eval(hollow_bundle, clean, *options) == 2
+    assert _eval(hollow_bundle, clean, *options, "--overwrite") == 0
+
+
+def test_eval_keeps_what_was_measured_when_it_is_interrupted(
+    hollow_bundle: Bundle, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relume.tasks import evaluate
+
+    true_score = evaluate.score
+
+    def score(pair: evaluate.Pair, *others: Any) -> list[evaluate.Score]:
+        if pair.name == "b.png":
+            raise KeyboardInterrupt
+        return true_score(pair, *others)
+
+    monkeypatch.setattr(evaluate, "score", score)
+    out = tmp_path / "figures.json"
+    options = ("--rows", "identity,model", "--report", out)
+    assert _eval(hollow_bundle, clean, *options, "-q") == 130
+    facts = json.loads(out.read_text())
+    assert not facts["complete"] and {each["picture"] for each in facts["pictures"]} == {"a.png"}
 
 
 def test_train_changes_the_recipe_only_where_told(
@@ -221,16 +310,15 @@ def test_export_hands_over_what_it_was_given(
     assert _main("export", *files, "-o", tmp_path / "new", "--training", facts) == 2
 
 
-@pytest.fixture
-def generator(tmp_path: Path) -> Path:
-    """The folder of a run of a very small unconditional U-Net."""
+def _run_of(name: str, folder: Path, **changes: Any) -> Path:
+    """The folder of a run of a very small U-Net."""
     torch = pytest.importorskip("torch")
     from relume.nets import build
     from relume.train import TRAINABLE
     from relume.train.checkpoint import save_checkpoint
 
-    shape = {"conditional": False, "base": 8, "multipliers": [1, 2]}
-    config = replace(TRAINABLE["generator"], config=shape, size=16)
+    shape = {"base": 8, "multipliers": [1, 2], **changes}
+    config = replace(TRAINABLE[name], config=shape, size=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build(config.net, config.config)
@@ -240,8 +328,14 @@ def generator(tmp_path: Path) -> Path:
             }
     optimizer = torch.optim.AdamW(net.parameters())
     facts = json.loads(json.dumps(asdict(config)))
-    save_checkpoint(tmp_path / "run", step=1, net=net, average=average, optimizer=optimizer, facts=facts)
-    return tmp_path / "run"
+    save_checkpoint(folder, step=1, net=net, average=average, optimizer=optimizer, facts=facts)
+    return folder
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    """The folder of a run of a very small unconditional U-Net."""
+    return _run_of("generator", tmp_path / "run", conditional=False)
 
 
 def test_generate_draws_reproducibly_and_each_picture_alone(generator: Path, tmp_path: Path) -> None:
@@ -274,3 +368,30 @@ def test_generate_refuses_what_cannot_be(generator: Path, tmp_path: Path) -> Non
     assert _main(*base, generator, "--size", 9) == 2
     assert _main(*base, generator, "--device", "abacus", "--steps", 2) == 6
     assert not (tmp_path / "o.png").exists()
+
+
+def test_eval_measures_chains_of_a_checkpoint_as_generate_draws_them(clean: Path, tmp_path: Path) -> None:
+    from relume.bench import psnr
+
+    run = _run_of("ddpm", tmp_path / "ddpm", conditional=True)
+    damaged, drawn, out = tmp_path / "damaged", tmp_path / "drawn.png", tmp_path / "figures.json"
+    damaged.mkdir()
+    image.write(image.read(clean / "a.png"), damaged / "a.png")
+    pairs = ("--clean", clean, "--damaged", damaged, "--rows", "identity", "-q", "--seed", 3)
+    chains = ("--chain", f"{run},ddim,2", "--chain", f"{run},ddpm,3")
+    assert _main("eval", *pairs, *chains, "--report", out) == 0
+    facts = json.loads(out.read_text())
+    assert {name: row["evaluations"] for name, row in facts["rows"].items()} == {
+        "identity": None,
+        "ddim@2": 2,
+        "ddpm@3": 3,
+    }
+    assert facts["rows"]["ddim@2"]["parameters"] == facts["rows"]["ddpm@3"]["parameters"] > 0
+    options = ("--checkpoint", run, "--sampler", "ddim", "--steps", 2, "--seed", 3, "-o", drawn)
+    assert _main("generate", "--condition", damaged / "a.png", *options) == 0
+    expected = psnr(image.read(drawn).pixels, image.read(clean / "a.png").pixels)
+    assert facts["means"]["ddim@2"]["psnr"] == pytest.approx(expected, abs=0.02)
+    assert _main("eval", *pairs, "--chain", f"{run},ddim,2", "--chain", f"{run},ddim,2") == 2
+    assert _main("eval", *pairs, "--chain", f"{run},dice") == 2
+    assert _main("eval", *pairs, "--chain", f"{run},ddim,2,1") == 2
+    assert _main("eval", clean, "--rows", ",") == 2

@@ -1,13 +1,12 @@
 r"""How close a picture is to the truth."""
 
-__all__ = ["psnr", "ssim", "tone_aligned"]
+__all__ = ["psnr", "ssim", "tone_aligned", "tone_aligned_psnr"]
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relume.bench.metric import Picture, same_shape
 from relume.errors import UsageError
-
-Picture = NDArray[np.float32]
 
 
 def psnr(picture: Picture, truth: Picture) -> float:
@@ -24,14 +23,9 @@ def psnr(picture: Picture, truth: Picture) -> float:
     >>> round(psnr(np.zeros((8, 8, 3)), np.full((8, 8, 3), 0.1)), 6)
     20.0
     """
-    _same_shape(picture, truth)
+    same_shape(picture, truth)
     mse = float(np.mean((picture.astype(np.float64) - truth.astype(np.float64)) ** 2))
     return float("inf") if mse == 0 else -10 * float(np.log10(mse))
-
-
-def _same_shape(picture: Picture, truth: Picture) -> None:
-    if picture.shape != truth.shape:  # numpy would broadcast, and the figure would mean nothing
-        raise UsageError(f"pictures of shapes {picture.shape} and {truth.shape} cannot be compared")
 
 
 def _blur(plane: NDArray[np.float64], taps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -53,7 +47,7 @@ def ssim(picture: Picture, truth: Picture) -> float:
 
     Source: Wang, Bovik, Sheikh, Simoncelli, *Image Quality Assessment*, 2004.
     """
-    _same_shape(picture, truth)
+    same_shape(picture, truth)
     if min(picture.shape[:2]) < 11:
         raise UsageError("SSIM needs pictures of 11 pixels or more on each side")
     taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
@@ -77,7 +71,7 @@ def tone_aligned(picture: Picture, truth: Picture) -> Picture:
     UsageError
         If the pictures differ in shape.
     """
-    _same_shape(picture, truth)
+    same_shape(picture, truth)
     aligned = np.empty_like(truth)
     for c in range(truth.shape[2]):
         x, y = picture[..., c].astype(np.float64), truth[..., c].astype(np.float64)
@@ -85,3 +79,14 @@ def tone_aligned(picture: Picture, truth: Picture) -> Picture:
         gain = ((x - x.mean()) * (y - y.mean())).mean() / variance if variance > 1e-12 else 0.0
         aligned[..., c] = y.mean() + gain * (x - x.mean())
     return np.clip(aligned, 0, 1)
+
+
+def tone_aligned_psnr(picture: Picture, truth: Picture) -> float:
+    """:func:`psnr` in dB after :func:`tone_aligned`: what is left is structure.
+
+    Raises
+    ------
+    UsageError
+        If the pictures differ in shape.
+    """
+    return psnr(tone_aligned(picture, truth), truth)

@@ -1,25 +1,26 @@
-r"""``relume eval``: measure a model on photographs, beside controls that cost nothing."""
+r"""``relume eval``: measure a model on photographs, beside controls and classical methods."""
 
 __all__ = ["add", "run"]
 
 import argparse
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relume._version import __version__
-from relume.cli.console import Console, Progress, say
-from relume.cli.options import Subparsers, add_model, add_talk, count, from_zero, number
-from relume.cli.running import load
+from relume.cli.console import INTERRUPTED, Console, Progress, say
+from relume.cli.options import Subparsers, add_model, add_talk
+from relume.cli.pairs import Make, add_pairs, pairs
+from relume.cli.rows import add_rows, contenders
 from relume.cli.streams import as_json, write_text
-from relume.errors import ImageError, NoInput, OutputExists, RelumeError, UsageError
+from relume.cli.table import per_picture, table
+from relume.errors import ImageError, NoInput, OutputExists, RelumeError
 
 if TYPE_CHECKING:
     from relume.tasks import Restorer
-    from relume.tasks.evaluate import Pair, Score
+    from relume.tasks.contenders import Contender
+    from relume.tasks.evaluate import Ruler, Score
 
-Make = Callable[[], "Pair"]
+PAGE = "index.html"
 
 
 def add(subparsers: "Subparsers") -> None:
@@ -27,114 +28,72 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "eval",
         help="measure a model on photographs",
-        description="Damages clean photographs by a recipe (or takes pairs from two folders), restores them, "
-        "and prints PSNR, SSIM and PSNR after the best gain and offset, beside the damaged pictures "
-        "themselves and a median filter.",
+        description="Damages clean photographs by a recipe (or takes pairs from two folders), restores them "
+        "by the model and by classical methods, and measures all of them by one ruler. Metrics and rows "
+        "whose libraries are not installed are left out and named.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="clean photographs")
-    parser.add_argument("--clean", type=Path, metavar="DIR", help="clean pictures of pairs")
-    parser.add_argument("--damaged", type=Path, metavar="DIR", help="their damaged twins, named alike")
-    parser.add_argument(
-        "--recipe", default="old-photo", metavar="NAME", help="the damage (default: old-photo)"
+    add_pairs(parser)
+    add_rows(parser)
+    results = parser.add_argument_group("results")
+    results.add_argument("--report", "--json", type=Path, metavar="FILE", help="write all figures as JSON")
+    results.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="the best, the median and the worst photograph after each row, and a page that shows them",
     )
-    parser.add_argument("--severity", type=number(0, 3), default=1.0, metavar="0…3", help="default: 1")
-    parser.add_argument("--seed", type=from_zero, default=0, metavar="N", help="decides all (default: 0)")
-    parser.add_argument("--side", type=count, metavar="N", help="reduce the longer side to N pixels first")
-    parser.add_argument("--limit", type=count, metavar="N", help="take the first N pictures only")
-    parser.add_argument("--steps", type=count, metavar="N", help="evaluations per tile")
-    parser.add_argument("-w", "--fidelity", type=number(0, 1), default=1.0, metavar="0…1", help="default: 1")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    results.add_argument("--overwrite", action="store_true", help="replace what is there")
     add_model(parser)
     add_talk(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; a picture that fails is named and left out."""
-    if args.json is not None and args.json.exists() and not args.overwrite:
-        raise OutputExists(f"{args.json} exists; choose another name, or give --overwrite")
-    makes = _pairs(args)
+    """Evaluates; a picture that fails is named and left out, and an interruption keeps what was measured."""
+    _check_outputs(args)
+    makes = pairs(args)
     console = Console.of(args)
-    restorer = load(args, console)
-    scores, failed = _scores(makes, restorer, args, console)
+    restorer, entrants = contenders(args, console)
+    ruler = _ruler(args, console)
+    scores, failed, interrupted = _scores(makes, entrants, ruler, console)
+    if interrupted:
+        say(f"interrupted: what follows is of {len(scores) // len(entrants)} of {len(makes)} pictures")
     if not scores:
-        raise NoInput("none of the pictures could be evaluated")
-    print(_table(scores, count=len(makes) - len(failed)))
-    if args.json is not None:
-        facts = _facts(scores, failed, restorer, args)
-        write_text(as_json(facts), args.json, overwrite=args.overwrite)
+        raise KeyboardInterrupt if interrupted else NoInput("none of the pictures could be evaluated")
+    facts = _facts(args, scores, entrants, ruler, restorer, failed, complete=not interrupted)
+    print(table(facts, count=len(scores) // len(entrants)))
+    if args.report is not None:
+        write_text(as_json(facts), args.report, overwrite=args.overwrite)
+    if args.pictures is not None and not interrupted:
+        _show(args, makes, entrants, scores)
+        console.note(f"{args.pictures / PAGE}")
+    if interrupted:
+        return INTERRUPTED
     return ImageError.exit_code if failed else 0
 
 
-def _pairs(args: argparse.Namespace) -> dict[str, Make]:
-    """Name → the function that makes the pair, so that one pair is in memory at a time."""
-    if (args.folder is None) == (args.clean is None) or (args.clean is None) != (args.damaged is None):
-        raise UsageError("give a folder of clean photographs, or both --clean DIR and --damaged DIR")
-    if args.folder is not None:
-        found = {name: _degraded(name, path, args) for name, path in _pictures(args.folder).items()}
-    else:
-        clean, damaged = (
-            {str(Path(name).with_suffix("")): path for name, path in _pictures(folder).items()}
-            for folder in (args.clean, args.damaged)
-        )
-        alone = sorted(clean.keys() ^ damaged.keys())
-        if alone:
-            say(f"note: {len(alone)} pictures have no twin and are left out, as {alone[0]}")
-        found = {
-            name: _read(name, clean[name], damaged[name], args)
-            for name in sorted(clean.keys() & damaged.keys())
-        }
-    names = list(found)[: args.limit]
-    if not names:
-        raise NoInput("there is no picture to evaluate")
-    return {name: found[name] for name in names}
+def _check_outputs(args: argparse.Namespace) -> None:
+    page = args.pictures / PAGE if args.pictures is not None else None
+    for target in (args.report, page):
+        if target is not None and target.exists() and not args.overwrite:
+            raise OutputExists(f"{target} exists; choose another name, or give --overwrite")
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    from relume.image import is_picture
+def _ruler(args: argparse.Namespace, console: Console) -> "Ruler":
+    from relume.tasks.evaluate import Ruler
 
-    if not folder.is_dir():
-        raise NoInput(f"{folder} is not a folder: name one that holds pictures")
-    paths = sorted(path for path in folder.rglob("*") if is_picture(path) and not path.name.startswith("."))
-    return {path.relative_to(folder).as_posix(): path for path in paths}
-
-
-def _degraded(name: str, path: Path, args: argparse.Namespace) -> Make:
-    def make() -> "Pair":
-        from relume.image import read
-        from relume.tasks.evaluate import damaged_by, shrunk
-
-        clean = read(path)
-        clean = shrunk(clean, args.side) if args.side else clean
-        return damaged_by(name, clean, recipe_name=args.recipe, seed=args.seed, severity=args.severity)
-
-    return make
-
-
-def _read(name: str, clean: Path, damaged: Path, args: argparse.Namespace) -> Make:
-    def make() -> "Pair":
-        from relume.image import read
-        from relume.tasks.evaluate import Pair, shrunk
-
-        pictures = [read(path) for path in (clean, damaged)]
-        if args.side:
-            pictures = [shrunk(picture, args.side) for picture in pictures]
-        return Pair(name, *pictures)
-
-    return make
+    ruler = Ruler.here(clean=not args.no_clean)
+    for figure, reason in ruler.lacking.items():
+        if figure != "clean_psnr":  # that one was left out by --no-clean
+            console.note(f"without {figure}: {reason}")
+    return ruler
 
 
 def _scores(
-    makes: dict[str, Make], restorer: "Restorer", args: argparse.Namespace, console: Console
-) -> tuple[list["Score"], dict[str, str]]:
-    from relume.degrade import recipe
-    from relume.tasks import Settings
-    from relume.tasks.evaluate import CONTROLS, score
+    makes: dict[str, Make], contenders: "list[Contender]", ruler: "Ruler", console: Console
+) -> "tuple[list[Score], dict[str, str], bool]":
+    from relume.tasks.evaluate import score
 
-    recipe(args.recipe)  # a wrong name fails once, not for every picture
-    settings = Settings(steps=args.steps, seed=args.seed, fidelity=args.fidelity)
-    methods = {**CONTROLS, restorer.bundle.name: lambda image: restorer.restore(image, settings).image}
     scores: list[Score] = []
     failed: dict[str, str] = {}
     progress = Progress(len(makes), console)
@@ -142,7 +101,7 @@ def _scores(
         for name, make in makes.items():
             progress.begin(name)
             try:
-                found = score(make(), methods)
+                found = score(make(), contenders, ruler)
             except RelumeError as error:
                 failed[name] = str(error)
                 found = []
@@ -151,45 +110,83 @@ def _scores(
                 say(failed[name] if name in failed[name] else f"{name}: {failed[name]}")
             if not console.quiet:
                 for each in found:
-                    print(_row(each.method, each.psnr, each.ssim, each.tone_aligned_psnr, each.seconds, name))
+                    print(per_picture(each))
             scores += found
+    except KeyboardInterrupt:
+        return scores, failed, True
     finally:
         progress.close()
-    return scores, failed
-
-
-def _row(method: str, psnr: float, ssim: float, aligned: float, seconds: float, name: str = "") -> str:
-    return f"{method:<14} {psnr:>8.2f} {ssim:>8.4f} {aligned:>14.2f} {seconds:>9.3f}  {name}".rstrip()
-
-
-def _table(scores: "list[Score]", *, count: int) -> str:
-    from relume.tasks.evaluate import means
-
-    head = f"{'method':<14} {'PSNR dB':>8} {'SSIM':>8} {'tone-aligned':>14} {'seconds':>9}"
-    rows = [
-        _row(method, mean["psnr"], mean["ssim"], mean["tone_aligned_psnr"], mean["seconds"])
-        for method, mean in means(scores).items()
-    ]
-    return "\n".join([f"mean of {count} pictures", head, *rows])
+    return scores, failed, False
 
 
 def _facts(
-    scores: "list[Score]", failed: dict[str, str], restorer: "Restorer", args: argparse.Namespace
+    args: argparse.Namespace,
+    scores: "list[Score]",
+    contenders: "list[Contender]",
+    ruler: "Ruler",
+    restorer: "Restorer | None",
+    failed: dict[str, str],
+    *,
+    complete: bool,
 ) -> dict[str, Any]:
-    from relume.tasks.evaluate import CAP_DB, means
+    from relume.bench.machine import machine
+    from relume.tasks.standings import standings
 
-    engine, bundle = restorer.engine, restorer.bundle
-    pairs = args.clean is not None
+    drawn = args.clean is None
+    damage = {"recipe": args.recipe, "severity": args.severity, "seed": args.seed} if drawn else None
     return {
         "relume": __version__,
-        "model": {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash},
-        "engine": {"name": engine.name, "device": engine.device, "precision": engine.precision},
-        "damage": None if pairs else {"recipe": args.recipe, "severity": args.severity, "seed": args.seed},
+        "machine": machine(),
+        **_ran(restorer),
+        "damage": damage,
         "side": args.side,
         "steps": args.steps,
         "fidelity": args.fidelity,
-        "cap_db": CAP_DB,
-        "means": means(scores),
-        "pictures": [asdict(each) for each in scores],
+        "tile": args.tile,
+        "complete": complete,
+        **standings(scores, contenders, ruler),
         "failed": failed,
     }
+
+
+def _ran(restorer: "Restorer | None") -> dict[str, Any]:
+    """Which model, and where it ran."""
+    if restorer is None:
+        return {"model": None, "engine": None}
+    bundle, engine = restorer.bundle, restorer.engine
+    return {
+        "model": {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash},
+        "engine": {
+            "name": engine.name,
+            "version": engine.version,
+            "device": engine.device,
+            "precision": engine.precision,
+        },
+    }
+
+
+def _show(
+    args: argparse.Namespace, makes: dict[str, Make], contenders: "list[Contender]", scores: "list[Score]"
+) -> None:
+    """Writes the contact sheet. The three photographs are restored once more, so that none was kept."""
+    from relume import image
+    from relume.tasks.sheet import Section, Shown, sheet
+    from relume.tasks.standings import extremes
+
+    args.pictures.mkdir(parents=True, exist_ok=True)
+    figures = {(each.picture, each.method): each.figures for each in scores}
+    sections = []
+    for rank, name in extremes(scores, contenders[-1].name).items():
+        pair = makes[name]()
+        shown = []
+        for each in [*contenders, None]:
+            label = each.name if each is not None else "truth"
+            picture = each.run(pair.damaged).image if each is not None else pair.clean
+            file = f"{rank}-{label}.png"
+            image.write(picture, args.pictures / file, overwrite=args.overwrite)
+            found = figures.get((name, label))
+            quality = f": {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f}" if found is not None else ""
+            shown.append(Shown(file, label + quality))
+        sections.append(Section(f"{rank}: {name}", shown))
+    title = f"relume eval: {contenders[-1].name}, by gain in PSNR"
+    write_text(sheet(title, sections), args.pictures / PAGE, overwrite=args.overwrite)

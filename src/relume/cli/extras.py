@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from relume.errors import MissingExtra
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "eval": ("cv2", "skimage", "pywt"),
+    "perceptual": ("torch", "piq"),
     "onnx": ("onnxruntime",),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),

@@ -3,7 +3,7 @@ r"""``relume generate``: the original 300-step system, from pure noise.
 Its first stage draws pictures from noise alone; its conditional net is given a damaged picture to restore.
 """
 
-__all__ = ["add", "run"]
+__all__ = ["add", "run", "trained"]
 
 import argparse
 import math
@@ -19,8 +19,6 @@ from relume.errors import BundleCorrupt, EngineUnavailable, OutputExists, Traini
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-TRAINED_STEPS = 300
 
 
 def add(subparsers: "Subparsers") -> None:
@@ -43,7 +41,7 @@ def add(subparsers: "Subparsers") -> None:
         help="ddpm (default), ddim, dpm++1, dpm++2s, dpm++2m, dpm++3m, dpm++sde1, dpm++sde2m or unipc",
     )
     parser.add_argument(
-        "--steps", type=count, default=TRAINED_STEPS, metavar="N", help=f"default: {TRAINED_STEPS}"
+        "--steps", type=count, metavar="N", help="evaluations of the net (default: 300, as trained)"
     )
     parser.add_argument("--seed", type=from_zero, default=0, metavar="N", help="of the first (default: 0)")
     parser.add_argument("-n", "--number", type=count, default=1, metavar="N", help="pictures (default: 1)")
@@ -60,25 +58,43 @@ def run(args: argparse.Namespace) -> int:
     """Generates."""
     need("train", "generating")
     from relume import image
-    from relume.diffusion import NOISE_SAMPLERS, linear
+    from relume.tasks.generate import TRAINED_STEPS, drawn, table
 
-    if args.sampler not in NOISE_SAMPLERS:
-        raise UsageError(f"no sampler is called {args.sampler!r}; there are: {', '.join(NOISE_SAMPLERS)}")
+    steps = args.steps or TRAINED_STEPS
+    chain = table(args.sampler, steps)
     if args.output.exists() and not args.overwrite:
         raise OutputExists(f"{args.output} exists; choose another name, or give --overwrite")
-    table = NOISE_SAMPLERS[args.sampler](linear(TRAINED_STEPS), args.steps)
-    net, size = _net(checkpoint(args.checkpoint), args)
+    path = checkpoint(args.checkpoint)
+    net, size = trained(path, args.size, conditional=args.condition is not None, device=args.device)
     console = Console.of(args)
     condition = None if args.condition is None else image.read(args.condition).srgb()
     height, width = (size, size) if condition is None else condition.shape[:2]
-    pictures = _sample(net, table, (height, width), condition, args, console)
+    progress = Progress(1, console)
+    progress.begin("sampling")
+    seeds = range(args.seed, args.seed + args.number)
+    pictures = drawn(
+        net,
+        chain,
+        (height, width),
+        seeds,
+        damaged=condition,
+        device=args.device,
+        progress=progress.tiles,
+    )
+    progress.close()
     image.write(image.Image(_sheet(pictures)), args.output, overwrite=args.overwrite)
-    console.note(f"{args.number} × {width}×{height}, {args.sampler}, {args.steps} steps → {args.output}")
+    console.note(f"{args.number} × {width}×{height}, {args.sampler}, {steps} steps → {args.output}")
     return 0
 
 
-def _net(path: Path, args: argparse.Namespace) -> tuple[Any, int]:
-    """The averaged net of a checkpoint on its device, and the side of the pictures it was trained on."""
+def trained(path: Path, side: int | None, *, conditional: bool, device: str) -> tuple[Any, int]:
+    """The averaged net of a checkpoint on its device, and the side of the pictures that it draws.
+
+    Raises:
+        BundleCorrupt: the file is no whole checkpoint.
+        UsageError: the net is of another kind, or the side does not fit it.
+        EngineUnavailable: there is no such device.
+    """
     import torch
     from safetensors import SafetensorError
 
@@ -89,75 +105,17 @@ def _net(path: Path, args: argparse.Namespace) -> tuple[Any, int]:
     except (TrainingError, SafetensorError, RuntimeError) as error:
         raise BundleCorrupt(f"{path} is no whole checkpoint of relume train ({error})") from error
     if facts["net"] != "unet":
-        raise UsageError(
-            f"{path} is of another net: relume generate takes one of relume train generator or ddpm"
-        )
-    if net.config.conditional != (args.condition is not None):
+        raise UsageError(f"{path} is of another net: what is wanted is one of relume train generator or ddpm")
+    if net.config.conditional != conditional:
         way = "needs --condition PICTURE" if net.config.conditional else "takes no --condition"
         raise UsageError(f"{path} is a net that {way}")
-    size = args.size or int(facts["size"])
+    size = side or int(facts["size"])
     if size % net.config.multiple_of:
         raise UsageError(f"--size {size} does not fit this net: give a multiple of {net.config.multiple_of}")
     try:
-        return net.to(torch.device(args.device)), size
+        return net.to(torch.device(device)), size
     except (RuntimeError, AssertionError) as error:
-        raise EngineUnavailable(f"torch has no device {args.device} here; use --device cpu") from error
-
-
-def _conditioned(condition: "NDArray[np.float32]", net: Any, args: argparse.Namespace) -> Any:
-    """The damaged picture N×3×H'×W' in [-1,1], mirrored to the size that the net can take."""
-    import numpy as np
-    import torch
-
-    multiple = net.config.multiple_of
-    height, width, channels = condition.shape
-    if channels == 1:
-        condition = np.repeat(condition, 3, axis=2)
-    padding = ((0, -height % multiple), (0, -width % multiple), (0, 0))
-    padded = np.pad(condition, padding, mode="symmetric")
-    batch = torch.from_numpy(2 * padded.transpose(2, 0, 1)[None] - 1).float().to(args.device)
-    return batch.repeat(args.number, 1, 1, 1)
-
-
-def _sample(
-    net: Any,
-    table: Any,
-    size: tuple[int, int],
-    damaged: "NDArray[np.float32] | None",
-    args: argparse.Namespace,
-    console: Console,
-) -> "NDArray[np.float32]":
-    """N×H×W×3 in [0,1]; the seed of each picture is its own, so that it does not know its neighbours."""
-    import numpy as np
-    import torch
-
-    from relume.diffusion import begin, denoiser, gaussian_noise, linear, sample
-
-    seeds = range(args.seed, args.seed + args.number)
-    condition = None if damaged is None else _conditioned(damaged, net, args)
-    shape = size if condition is None else tuple(condition.shape[2:])
-    draw = gaussian_noise(seeds, (net.config.channels, *shape))
-    progress = Progress(1, console)
-
-    def noise(step: int) -> Any:
-        return torch.from_numpy(draw(step)).to(args.device)
-
-    def predict(x: Any, t: float, condition: Any) -> Any:
-        return net(x, torch.full((len(x),), t, device=x.device), condition)
-
-    progress.begin("sampling")
-    with torch.inference_mode():
-        x = sample(
-            table,
-            denoiser(predict, linear(TRAINED_STEPS), predicts="eps", clip=1.0),
-            begin(table, noise=noise),
-            condition=condition,
-            noise=noise,
-            callback=lambda step, *_: progress.tiles(step, table.evaluations),
-        )
-    progress.close()
-    pictures = ((x.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-    return np.ascontiguousarray(pictures[:, : size[0], : size[1]], dtype=np.float32)
+        raise EngineUnavailable(f"torch has no device {device} here; use --device cpu") from error
 
 
 def _sheet(pictures: "NDArray[np.float32]") -> "NDArray[np.float32]":

@@ -280,6 +280,12 @@ class Restorer:
         given = None if isinstance(mask, str) else np.asarray(mask, dtype=np.float32)
         return like(self.restore(image, settings, mask=given).image, picture)
 
+    def tiling(self, settings: Settings = Settings()) -> tuple[int, int]:
+        """Side and overlap of the tiles, in pixels."""
+        facts = self.bundle.card.get("tile", {})
+        size = settings.tile or int(facts.get("size", 512))
+        return size, min(int(facts.get("overlap", 64)), size // 2)
+
     def _check(self, image: Image, settings: Settings, mask: Array | None) -> None:
         if mask is not None and mask.shape != (image.height, image.width):
             raise UsageError(
@@ -317,10 +323,8 @@ class Restorer:
 
         Without a table the net is asked once, for the damage.
         """
-        card = self.bundle.card
-        size = settings.tile or int(card.get("tile", {}).get("size", 512))
-        overlap = min(int(card.get("tile", {}).get("overlap", 64)), size // 2)
-        multiple = int(card.get("multiple_of", 1))
+        size, overlap = self.tiling(settings)
+        multiple = int(self.bundle.card.get("multiple_of", 1))
         if size < multiple or size % multiple:
             raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
         h, w = toned.shape[:2]
