@@ -131,11 +131,7 @@ def _parts(path: Path) -> tuple[int, dict[str, Any], dict[str, Weights]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is no readable checkpoint: start in an empty folder") from error
     heads = ("net.", "average.", "optimizer.")
-    return (
-        step,
-        facts,
-        {
-            head: {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
-            for head in heads
-        },
-    )
+    return step, facts, {
+        head: {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
+        for head in heads
+    }
