@@ -120,12 +120,14 @@ class _Path:
 
     def __call__(self, z: Array) -> Array:
         made = self._decode(z)
-        residual = relative(made - self._picture, self._picture)
-        if self.best is None:
-            self.first, self.best = residual, z
-        if residual < self.residual:
-            self.best, self.residual = z, residual
         image = self._encode(made)
-        if self._keep:
-            self.points.append((z, image))
+        with gradient_free(z):
+            residual = relative(made - self._picture, self._picture)
+            if self.best is None:
+                self.first, self.best = residual, 1.0 * z
+            # A product is a copy that is in no graph.
+            if residual < self.residual:
+                self.best, self.residual = 1.0 * z, residual
+            if self._keep:
+                self.points.append((1.0 * z, 1.0 * image))
         return image

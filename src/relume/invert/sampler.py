@@ -8,14 +8,16 @@ first.
 __all__ = ["Trajectory", "invert_sampler", "naive_inversion"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from relume.diffusion import Denoise, Noise, NoiseSchedule, ResidualShift, Table, sample
 from relume.errors import UsageError
+from relume.invert.anderson import anderson
 from relume.invert.chain import Link, unroll
-from relume.invert.forward_step import forward_step
 from relume.invert.inversion import Array, Forward, Inversion, gradient_free, relative
 
 Form = Literal["eps", "x0"]
@@ -54,8 +56,9 @@ def invert_sampler(
     condition: Any = None,
     y: Array = None,
     noise: Noise | None = None,
-    solver: Solver = forward_step,
-    sweeps: int = 8,
+    solver: Solver = anderson,
+    refine: Solver = anderson,
+    sweeps: int = 20,
     substeps: int = 10,
     form: Form = "eps",
     tolerance: float = 1e-6,
@@ -69,15 +72,17 @@ def invert_sampler(
 
     .. math:: F(x_k) = a_k x_k + \ell_k D(x_k, t_k) = x_{k+1} - C_k .
 
-    :math:`C_k` is then wrong by as much as the guess. Each refining sweep solves all steps again with the
-    answers that the sweep before found, until the residual is within ``tolerance`` or ``sweeps`` are spent. A
-    first-order sampler has no C and needs none. The best sweep is returned.
+    :math:`C_k` is then wrong by as much as the guess. A refining sweep solves all steps again with the
+    answers that are known from the sweep before; the true path is the fixed point of that, and ``refine``
+    looks for it, until the residual is within ``tolerance`` or ``sweeps`` are spent. ``fixed_point`` repeats
+    the sweeps as they are. A first-order sampler has no C and needs none. The best sweep is returned.
 
     Arguments:
         table, schedule: the sampler, and the schedule that it was built on.
         picture: the sampler's result, unclipped; float32 or float64. A batch is one unknown.
         condition, y: as they were given to ``sample``.
         noise: as it was given to ``sample``; a stochastic table is inverted for known noise.
+        solver: of a step's equation.
         form: the unit of the solver's step: "eps" divides F by what it is for a constant noise prediction,
             which keeps its slope near one for any schedule; "x0" divides by :math:`a_k`.
         iterations: the most evaluations for one step's equation.
@@ -85,24 +90,38 @@ def invert_sampler(
     Raises:
         UsageError: the form cannot be used with this table, or the table needs ``y`` or ``noise``.
 
-    Source: "On Exact Inversion of DPM-Solvers", Hong, Lee, Jeon, Bae, Chun, 2024; the refining sweeps, and
-    the extension to midpoint, third-order, predictor-corrector and residual-shift samplers, are ours.
+    Source: "On Exact Inversion of DPM-Solvers", Hong, Lee, Jeon, Bae, Chun, 2024; the refining sweeps, their
+    acceleration and the extension to midpoint, third-order, predictor-corrector and residual-shift samplers,
+    are ours.
     """
     run = _Run(table, schedule, denoise, picture, condition, y, noise)
     # A step's error reaches the result almost undamped, so each is solved to more digits than are asked for.
     solve = partial(solver, tolerance=tolerance / 10, iterations=iterations)
-    best: Trajectory | None = None
-    states: list[Array] | None = None
     with gradient_free(picture):
-        for number in range(sweeps + 1):
-            states, misses = run.sweep(states, solve, substeps, form)
-            found = run.judge(states, misses, number, tolerance)
-            if best is None or found.residual < best.residual:
-                best = found
-            if found.converged or run.first_order:
-                break
-    assert best is not None
-    return Trajectory(**{**vars(best), "iterations": run.count})
+        best = run.judge(*run.sweep(None, solve, substeps, form), 0, tolerance)
+        made = 0
+
+        def change(path: Array) -> Array:
+            nonlocal best, made
+            made += 1
+            found = run.judge(*run.sweep(list(path), solve, substeps, form), made, tolerance)
+            best = found if found.residual < best.residual else best
+            # A path that gives the picture is an answer, whatever another sweep would make of it.
+            return path - path if found.converged else path - _stack(found.states)
+
+        if not (best.converged or run.first_order or sweeps == 0):
+            path = _stack(best.states)
+            refine(change, path - path, path, tolerance=0.0, iterations=sweeps)
+    return replace(best, iterations=run.count)
+
+
+def _stack(states: Sequence[Array]) -> Array:
+    """The states on a new first axis."""
+    if type(states[0]).__module__.partition(".")[0] == "torch":
+        import torch
+
+        return torch.stack(list(states))
+    return np.stack(states)
 
 
 def naive_inversion(
