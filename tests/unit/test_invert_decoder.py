@@ -43,7 +43,7 @@ def bent(seed=0):
 
 
 class Codec(nn.Module):
-    """Patches by an orthogonal 1×1 map, then a residual convolution; the encoder knows only the first part."""
+    """An orthogonal map behind a residual convolution; the encoder knows only the former."""
 
     def __init__(self, gain: float = 0.15) -> None:
         super().__init__()

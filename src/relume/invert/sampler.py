@@ -18,7 +18,7 @@ from relume.diffusion import Denoise, Noise, NoiseSchedule, ResidualShift, Table
 from relume.errors import UsageError
 from relume.invert.anderson import anderson
 from relume.invert.chain import Link, unroll
-from relume.invert.inversion import Array, Forward, Inversion, gradient_free, relative
+from relume.invert.inversion import Array, Forward, Inversion, gradient_free, relative, rounding
 
 Form = Literal["eps", "x0"]
 Schedule = NoiseSchedule | ResidualShift
@@ -61,7 +61,7 @@ def invert_sampler(
     sweeps: int = 20,
     substeps: int = 10,
     form: Form = "eps",
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
     iterations: int = 500,
 ) -> Trajectory:
     r"""Finds x with ``sample(table, denoise, x) = picture``.
@@ -95,8 +95,9 @@ def invert_sampler(
     are ours.
     """
     run = _Run(table, schedule, denoise, picture, condition, y, noise)
-    # A step's error reaches the result almost undamped, so each is solved to more digits than are asked for.
-    solve = partial(solver, tolerance=tolerance / 10, iterations=iterations)
+    # The errors of all steps reach the result almost undamped, so each gets its part of what is allowed.
+    share = max(tolerance / (2 * len(run.links)), rounding(picture))
+    solve = partial(solver, tolerance=share, iterations=iterations)
     with gradient_free(picture):
         best = run.judge(*run.sweep(None, solve, substeps, form), 0, tolerance)
         made = 0
@@ -134,7 +135,7 @@ def naive_inversion(
     y: Array = None,
     noise: Noise | None = None,
     form: Form = "eps",
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
 ) -> Trajectory:
     r"""The usual guess, as a baseline: each step taken back as if it were of first order, with the network
     asked at the state that is known in place of the one that is sought.
