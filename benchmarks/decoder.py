@@ -100,7 +100,7 @@ def train(penalty: float, seconds: float) -> tuple[Codec, dict[str, float]]:
         loss.backward()
         rule.step()
         count += 1
-    return net.requires_grad_(False), {"penalty": penalty, "steps": count, "loss": float(loss)}
+    return net.requires_grad_(False), {"penalty": penalty, "steps": count, "loss": loss.item()}
 
 
 def rows(
@@ -136,8 +136,8 @@ def rows(
             if not halves:
                 continue
             began = time.perf_counter()
-            note("hybrid: Anderson, then gradient 0.001", length, began,
-                 run(solver=anderson, iterations=length // 2, gradient_steps=length // 4).x, truth, picture)  # fmt: skip
+            both = run(solver=anderson, iterations=length // 2, gradient_steps=length // 4)
+            note("hybrid: Anderson, then gradient", length, began, both.x, truth, picture)
             for name, solver in by_gradient.items():
                 began = time.perf_counter()
                 found = solver(decode, picture, encode(picture), iterations=length, tolerance=0.0)
@@ -175,7 +175,7 @@ def toy() -> dict[str, Any]:
 def codec(penalty: float, seconds: float) -> dict[str, Any]:
     net, facts = train(penalty, seconds)
     with torch.no_grad():
-        z = net.encode(crops(12, 64, 10_000_000))
+        z = net.encode(crops(4, 48, 10_000_000))
     least = []
     for each in z:
         run = invert_decoder(

@@ -27,6 +27,7 @@ from relume.diffusion import (
 from relume.errors import UsageError
 from relume.invert import (
     anderson,
+    edit,
     fixed_point,
     forward_step,
     gradient,
@@ -334,6 +335,32 @@ def test_every_step_is_solved_under_guidance(scale):
     picture = sample(high, steered, noise, condition=[1, 0])
     found = invert_sampler(high, SCHEDULE, steered, picture, condition=[1, 0], tolerance=1e-10)
     assert found.converged and relative(found.x - noise, noise) < 1e-7
+
+
+# Editing.
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm++2m", "dpm++2s", "unipc", "dpm++sde2m"])
+def test_an_edit_changes_nothing_outside_of_its_mask(name):
+    denoise, start = mixture(0, components=2)
+    noise = gaussian_noise(2, start.shape, dtype=np.float64)
+    table = NOISE_SAMPLERS[name](SCHEDULE, 20)
+    given = {"condition": [1, 0], "noise": noise}
+    picture = sample(table, denoise, start, **given)
+    mask = (np.arange(16) < 5).astype(float)
+    change = {"instead": [0, 1], "mask": mask, **given}
+    exact = invert_sampler(table, SCHEDULE, denoise, picture, tolerance=1e-10, sweeps=40, **given)
+    naive = naive_inversion(table, SCHEDULE, denoise, picture, **given)
+    edited, roughly = (edit(table, denoise, found, **change) - picture for found in (exact, naive))
+    assert exact.converged and np.abs(edited[:, 5:]).max() < 1e-8
+    assert np.abs(edited[:, :5]).max() > 0.3
+    assert np.abs(roughly[:, 5:]).max() > 100 * np.abs(edited[:, 5:]).max()
+    # With the whole mask it is the sampler under the other condition, without any the picture itself.
+    everywhere = edit(table, denoise, exact, **{**change, "mask": 1.0})
+    anew = sample(table, denoise, exact.x, condition=[0, 1], noise=noise)
+    assert np.abs((anew - picture)[:, 5:]).max() > 0.3
+    np.testing.assert_allclose(everywhere, anew, atol=1e-12)
+    np.testing.assert_allclose(edit(table, denoise, exact, **{**change, "mask": 0.0}), picture, atol=1e-8)
 
 
 def test_guidance_is_a_line_through_two_answers():

@@ -21,6 +21,7 @@ __all__ = [
     "adam",
     "anderson",
     "cocoercivity",
+    "edit",
     "fixed_point",
     "forward_step",
     "gradient",
@@ -34,6 +35,7 @@ __all__ = [
 from relume.invert.adam import adam
 from relume.invert.anderson import anderson
 from relume.invert.decoder import DecoderInversion, cocoercivity, invert_decoder
+from relume.invert.edit import edit
 from relume.invert.fixed_point import fixed_point
 from relume.invert.forward_step import forward_step
 from relume.invert.gradient import gradient
