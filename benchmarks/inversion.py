@@ -60,8 +60,8 @@ def decibels(found: Any, truth: Any) -> float:
     return max(-320.0, 20 * math.log10(relative(found - truth, truth) + 1e-300))
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": float(np.median(values)), "worst": float(max(values)), "best": float(min(values))}
+def spread(values: list[float]) -> dict[str, Any]:
+    return {"median": float(np.median(values)), "runs": [round(value, 2) for value in values]}
 
 
 def toy() -> list[dict[str, Any]]:
