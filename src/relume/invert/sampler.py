@@ -150,7 +150,7 @@ def naive_inversion(
     ahead = picture
     with gradient_free(picture):
         for k in reversed(range(len(run.links))):
-            ahead = run.back(k, ahead, ahead, form)
+            ahead = run.back(k, ahead, form)
             states.insert(0, ahead)
         return run.judge(states, (), 0, tolerance)
 
@@ -205,13 +205,14 @@ class _Run:
         misses: list[float] = []
         answers: dict[int, Array] = {}
         if older is not None and not self.first_order:
-            answers = {k: self.ask(x, link.source.t) for k, (x, link) in enumerate(self._pairs(older))}
+            pairs = zip(older, self.links, strict=True)
+            answers = {k: self.ask(x, link.source.t) for k, (x, link) in enumerate(pairs)}
         for k in reversed(range(len(self.links))):
             link = self.links[k]
             if older is not None:
                 guess = older[k]
             elif link.first_order:
-                guess = self.back(k, ahead, ahead, form)
+                guess = self.back(k, ahead, form)
             else:
                 guess, answers = self._follow(k, ahead, substeps)
             found = self._solve(link, k, ahead, guess, answers, solve, form)
@@ -222,9 +223,6 @@ class _Run:
             else:
                 states[k] = ahead
         return states, misses
-
-    def _pairs(self, states: Sequence[Array]) -> list[tuple[Array, Link]]:
-        return list(zip(states, self.links, strict=True))
 
     def _solve(
         self,
@@ -253,15 +251,15 @@ class _Run:
         found: Inversion = solve(forward, (1 / unit) * target, guess)
         return found
 
-    def back(self, k: int, ahead: Array, seen: Array, form: Form) -> Array:
-        """One naive step: the first-order step of link k solved with the answer at ``seen``."""
+    def back(self, k: int, ahead: Array, form: Form) -> Array:
+        """One naive step: the first-order step of link k, solved with the answer at the known state."""
         link = self.links[k]
         target = ahead - self._constant(link, k)
         unit = self._unit(link, form)
-        miss = link.lead * self.ask(seen, link.source.t) - target
+        miss = link.lead * self.ask(ahead, link.source.t) - target
         if link.state != 0.0:
-            miss = miss + link.state * seen
-        return seen - (1 / unit) * miss
+            miss = miss + link.state * ahead
+        return ahead - (1 / unit) * miss
 
     def _constant(self, link: Link, k: int) -> Array:
         """What the step adds whatever the state is."""
