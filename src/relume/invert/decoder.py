@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from relume.invert.adam import adam
+from relume.invert.anderson import anderson
 from relume.invert.gradient import gradient
 from relume.invert.inversion import Array, Inversion, gradient_free, inner, relative, rms, rounding
 from relume.invert.sampler import Solver
@@ -45,7 +45,7 @@ def invert_decoder(
     decode: Code,
     picture: Array,
     *,
-    solver: Solver = adam,
+    solver: Solver = anderson,
     tolerance: float = 1e-3,
     iterations: int = 100,
     gradient_steps: int = 0,
@@ -62,6 +62,7 @@ def invert_decoder(
         encode: picture → latent, without chance: the mean of a variational encoder, never a sample, scaled as
             ``decode`` expects it.
         decode: latent → picture.
+        solver: of T z = 0. ``adam`` is the published choice; its ``rate`` has to fit the latent's units.
         tolerance: of the picture's residual. A picture of 8 bits has one of about 2e-3 by itself.
         log: keeps the path (one latent and its image under E D an iteration) and reports its cocoercivity.
 
