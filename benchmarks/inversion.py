@@ -2,10 +2,11 @@
 
 Toy: a mixture of Gaussians in 16 dimensions with its exact denoiser, float64. Guidance: two classes of one
 component each. Photo: the photo restorer's own chain on a crop of the bundled example. Marks: how often a
-tree ring is seen where there is none.
+tree ring is seen where there is none. Provenance: whether one is seen in what the photo restorer made.
 """
 
 import argparse
+import io
 import json
 import math
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from restore import machine
 
 from relume import __version__, bundle, engines, image
@@ -140,34 +142,42 @@ def guidance() -> list[dict[str, Any]]:
     return rows
 
 
-def photo() -> list[dict[str, Any]]:
-    """The trained restorer: does its picture still hold the noise that it began with?"""
-    from relume.nets import build
+class Restorer:
+    """The trained photo restorer's own chain on one 64×64 crop of the bundled example."""
 
-    model = bundle.find("photo")
-    engine = engines.load(model, "local", engine="pytorch", precision="f32", threads=1, build=build)
-    pixels = image.read(HERE.parent / "examples" / "house-damaged.png").pixels
-    y = np.ascontiguousarray(pixels[100:164, 100:164, :3].transpose(2, 0, 1))[None]
-    condition = np.concatenate([y, 0 * y[:, :1]], axis=1)
+    def __init__(self, top: int = 100, left: int = 100) -> None:
+        from relume.nets import build
 
-    def denoise(x: Any, t: float, condition: Any) -> Any:
-        out = engine(np.ascontiguousarray(x, np.float32), condition, np.full(1, t, np.float32))
+        model = bundle.find("photo")
+        self._engine = engines.load(model, "local", engine="pytorch", precision="f32", threads=1, build=build)
+        pixels = image.read(HERE.parent / "examples" / "house-damaged.png").pixels
+        crop = pixels[top : top + 64, left : left + 64, :3].transpose(2, 0, 1)
+        self.y = np.ascontiguousarray(crop)[None]
+        self.condition = np.concatenate([self.y, 0 * self.y[:, :1]], axis=1)
+        facts = model.card["schedule"]
+        self.schedule = ResidualShift(tuple(facts["sqrt_eta"]), float(facts["kappa"]))
+
+    def denoise(self, x: Any, t: float, condition: Any) -> Any:
+        out = self._engine(np.ascontiguousarray(x, np.float32), condition, np.full(1, t, np.float32))
         return np.ascontiguousarray(np.asarray(out)[:, :3])
 
-    facts = model.card["schedule"]
-    schedule = ResidualShift(tuple(facts["sqrt_eta"]), float(facts["kappa"]))
-    noise, rows = gaussian_noise(3, y.shape), []
+
+def photo() -> list[dict[str, Any]]:
+    """The trained restorer: does its picture still hold the noise that it began with?"""
+    model, rows = Restorer(), []
+    y, noise = model.y, gaussian_noise(3, model.y.shape)
     for name, build_table in RESIDUAL_SAMPLERS.items():
         for steps in (1, 2, 4):
-            table = build_table(schedule, steps)
+            table = build_table(model.schedule, steps)
             start = begin(table, y=y, noise=noise)
-            picture = sample(table, denoise, start, condition=condition, y=y, noise=noise)
+            given = {"condition": model.condition, "y": y, "noise": noise}
+            picture = sample(table, model.denoise, start, **given)
             nudge = 0.01 * noise(99)
-            moved = sample(table, denoise, start + nudge, condition=condition, y=y, noise=noise)
-            given = {"condition": condition, "y": y, "noise": noise, "tolerance": 1e-4}
+            moved = sample(table, model.denoise, start + nudge, **given)
+            run = (table, model.schedule, model.denoise, picture)
             for method, found in (
-                ("naive", naive_inversion(table, schedule, denoise, picture, **given)),
-                ("ours", invert_sampler(table, schedule, denoise, picture, iterations=200, **given)),
+                ("naive", naive_inversion(*run, **given, tolerance=1e-4)),
+                ("ours", invert_sampler(*run, **given, tolerance=1e-4, iterations=200)),
             ):
                 rows.append(
                     {
@@ -182,6 +192,56 @@ def photo() -> list[dict[str, Any]]:
                     }
                 )
     return rows
+
+
+def jpeg(quality: int) -> Any:
+    def attack(picture: Any) -> Any:
+        levels = np.round(picture[0].transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(levels).save(file, "JPEG", quality=quality)
+        seen = np.asarray(Image.open(file), np.float32) / np.float32(255)
+        return np.ascontiguousarray(seen.transpose(2, 0, 1))[None]
+
+    return attack
+
+
+ATTACKS: dict[str, Any] = {
+    "none": lambda picture: picture,
+    "8 bit": lambda picture: (np.round(picture.clip(0, 1) * 255) / 255).astype(np.float32),
+    "JPEG 95": jpeg(95),
+    "JPEG 75": jpeg(75),
+    "JPEG 50": jpeg(50),
+    "brightness 0.9": lambda picture: np.float32(0.9) * picture,
+    "noise 2/255": lambda picture: picture + np.float32(2 / 255) * gaussian_noise(7, picture.shape)(0),
+}
+
+
+def provenance() -> list[dict[str, Any]]:
+    """A mark in the restorer's starting noise, looked for in its picture; the damaged picture is known."""
+    found: dict[tuple[int, str], list[list[float]]] = {}
+    own, other = TreeRing("own"), TreeRing("other")
+    for seed, (top, left) in enumerate(((100, 100), (20, 60), (150, 170))):
+        model = Restorer(top, left)
+        y, given = model.y, {"condition": model.condition, "y": model.y}
+        marked = own.embed(gaussian_noise(seed, y.shape[1:])(0))[None]
+        for steps in (1, 2, 4):
+            table = RESIDUAL_SAMPLERS["residual-shift-deterministic"](model.schedule, steps)
+            start = begin(table, y=y, noise=[marked])
+            picture = sample(table, model.denoise, start, **given)
+            for name, attack in ATTACKS.items():
+                run = (table, model.schedule, model.denoise, attack(picture))
+                exact = invert_sampler(*run, **given, tolerance=1e-4, iterations=60).x - y
+                naive = naive_inversion(*run, **given).x - y
+                row = [own.detect(exact[0]), own.detect(naive[0]), other.detect(exact[0])]
+                found.setdefault((steps, name), []).append([each.p_value for each in row])
+    return [
+        {
+            "steps": steps,
+            "attack": name,
+            **dict(zip(("p", "p_naive", "p_other_key"), np.array(values).T.tolist(), strict=True)),
+        }
+        for (steps, name), values in found.items()
+    ]
 
 
 def marks() -> dict[str, Any]:
@@ -221,6 +281,11 @@ def show(report: dict[str, Any]) -> None:
     for row in report["photo"]:
         print(*(f"{key} {value}" for key, value in row.items()), sep="  ")
     print(report["marks"])
+    for row in report["provenance"]:
+        cells = (f"{key} {max(row[key]):.1e}" for key in ("p", "p_naive"))
+        print(
+            f"mark: {row['steps']} steps, {row['attack']:14}", *cells, f"other {min(row['p_other_key']):.2f}"
+        )
 
 
 def main() -> None:
@@ -243,6 +308,7 @@ def main() -> None:
         "guidance": guidance(),
         "photo": photo(),
         "marks": marks(),
+        "provenance": provenance(),
     }
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"inversion--{args.name}--cpu.json"
