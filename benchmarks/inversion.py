@@ -267,21 +267,30 @@ def marks() -> dict[str, Any]:
     }
 
 
+PARTS: dict[str, Any] = {
+    "toy": toy,
+    "guidance": guidance,
+    "photo": photo,
+    "marks": marks,
+    "provenance": provenance,
+}
+
+
 def show(report: dict[str, Any]) -> None:
-    for row in report["toy"]:
+    for row in report.get("toy", []):
         cells = "  ".join(f"{key} {value['median']:.1f}" for key, value in row["noise_nmse_db"].items())
         print(f"{row['sampler']:8} {row['steps']:3} {row['grid']:21} {cells}")
-    for row in report["guidance"]:
+    for row in report.get("guidance", []):
         noise, picture = row["noise_nmse_db"]["median"], row["picture_nmse_db"]["median"]
         print(
             f"{row['sampler']:8} {row['steps']:3} w={row['guidance']:<4g} {row['method']:36} "
             f"converged {row['converged']}  noise {noise:7.1f} dB  picture {picture:7.1f} dB  "
             f"{row['evaluations']:6.0f} evaluations"
         )
-    for row in report["photo"]:
+    for row in report.get("photo", []):
         print(*(f"{key} {value}" for key, value in row.items()), sep="  ")
-    print(report["marks"])
-    for row in report["provenance"]:
+    print(report.get("marks"))
+    for row in report.get("provenance", []):
         cells = (f"{key} {max(row[key]):.1e}" for key in ("p", "p_naive"))
         print(
             f"mark: {row['steps']} steps, {row['attack']:14}", *cells, f"other {min(row['p_other_key']):.2f}"
@@ -294,24 +303,20 @@ def main() -> None:
     )
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to run")
     args = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE
     ).stdout.strip()
-    report = {
-        "suite": "inversion",
-        "version": __version__,
-        "commit": commit,
-        "machine": machine(),
-        "seeds": SEEDS,
-        "toy": toy(),
-        "guidance": guidance(),
-        "photo": photo(),
-        "marks": marks(),
-        "provenance": provenance(),
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"inversion--{args.name}--cpu.json"
+    # Parts that are not run again keep the commit that they were measured at.
+    report = json.loads(target.read_text()) if target.exists() else {}
+    commits = report.get("commits", {part: report.get("commit") for part in PARTS if part in report})
+    report |= {"suite": "inversion", "version": __version__, "machine": machine(), "seeds": SEEDS}
+    for part in args.parts:
+        report[part], commits[part] = PARTS[part](), commit
+    report |= {"commit": commit, "commits": commits}
+    args.out.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n")
     show(report)
     print(target)
