@@ -43,7 +43,16 @@ def test_each_folder_imports_only_what_stands_below_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["relume", "relume.degrade", "relume.diffusion", "relume.engines", "relume.errors"]
+    "module",
+    [
+        "relume",
+        "relume.degrade",
+        "relume.diffusion",
+        "relume.engines",
+        "relume.errors",
+        "relume.invert",
+        "relume.marks",
+    ],
 )
 def test_importing_loads_no_runtime(module: str) -> None:
     loaded = python(f"import sys, {module}; print(*sorted(set({RUNTIMES!r}) & set(sys.modules)))")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
-from scipy.special import softmax
 
 from relume.diffusion import (
     NOISE_SAMPLERS,
@@ -20,6 +19,7 @@ from relume.diffusion import (
     cosine,
     gaussian_noise,
     linear,
+    mixture_denoiser,
     residual_shift,
     sample,
     scaled_linear,
@@ -144,19 +144,11 @@ class Mixture:
 
     def __init__(self, schedule: LogSNR) -> None:
         rng = np.random.default_rng(3)
-        self.means = 0.5 * rng.standard_normal((8, 8))
-        self.variances = rng.uniform(0.1, 0.4, 8)
+        means = 0.5 * rng.standard_normal((8, 8))
+        self.denoise = mixture_denoiser(schedule, means, rng.uniform(0.1, 0.4, 8))
         self.schedule = schedule
         self.x = rng.standard_normal((4, 8))
         self.end = self._end()
-
-    def denoise(self, x, t, condition=None):
-        level = self.schedule.at_time(t)
-        total = level.alpha**2 * self.variances + level.sigma**2
-        away = x[:, None] - level.alpha * self.means
-        weight = softmax(-0.5 * (away**2).sum(-1) / total - 4 * np.log(total), axis=1)
-        posterior = self.means + (level.alpha * self.variances / total)[:, None] * away
-        return (weight[..., None] * posterior).sum(1)
 
     def _end(self):
         # d(x/σ)/dλ = e^λ D, by another integrator.
@@ -164,7 +156,7 @@ class Mixture:
 
         def flow(value, u):
             level = self.schedule.at_log_snr(value)
-            return math.exp(value) * self.denoise(u.reshape(4, 8) * level.sigma, level.t).ravel()
+            return math.exp(value) * self.denoise(u.reshape(4, 8) * level.sigma, level.t, None).ravel()
 
         span = (self.schedule.first, self.schedule.last)
         found = solve_ivp(flow, span, self.x.ravel() / first.sigma, method="DOP853", rtol=1e-10, atol=1e-9)

@@ -1,0 +1,295 @@
+"""How near does each method bring a decoder's latent, in how many iterations, seconds and bytes?
+
+Toy: x = tanh(0.6 W z) behind a linear encoder that is 15 % too strong, float64. Codec: a small convolutional
+autoencoder, trained here for 200 steps on crops of the bundled examples (plainly, and with a penalty on
+|E(D(z)) - z| at perturbed latents). Shape: one step on an autoencoder of Stable Diffusion's shape with random
+weights, which says nothing about error and all about memory and time.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import time
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from restore import machine
+from torch import nn
+
+from relume import __version__, image
+from relume.invert import (
+    adam,
+    anderson,
+    fixed_point,
+    forward_step,
+    gradient,
+    invert_decoder,
+    krasnoselskii_mann,
+)
+from relume.invert.inversion import relative
+
+HERE = Path(__file__).resolve().parent
+LENGTHS = (20, 50, 100)
+
+
+def decibels(found: Any, truth: Any) -> float:
+    return max(-320.0, 20 * math.log10(relative(found - truth, truth) + 1e-300))
+
+
+class Codec(nn.Module):
+    """Twelve channels at a quarter of the side; convolutions and SiLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def convolution(a: int, b: int) -> nn.Module:
+            return nn.Conv2d(a, b, 3, padding=1)
+
+        self.encode = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            convolution(48, 64),
+            nn.SiLU(),
+            convolution(64, 64),
+            nn.SiLU(),
+            convolution(64, 12),
+        )
+        self.decode = nn.Sequential(
+            convolution(12, 64),
+            nn.SiLU(),
+            convolution(64, 64),
+            nn.SiLU(),
+            convolution(64, 48),
+            nn.PixelShuffle(4),
+        )
+
+
+@lru_cache(maxsize=1)
+def photographs() -> list[Any]:
+    """The bundled examples, in [-1,1]."""
+    made = []
+    for name in ("house-clean.png", "old-photograph.jpg"):
+        pixels = image.read(HERE.parent / "examples" / name).pixels
+        made.append((pixels if pixels.shape[2] == 3 else pixels.repeat(3, axis=2)) * 2 - 1)
+    return made
+
+
+def crops(count: int, side: int, seed: int) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        pixels = photographs()[rng.integers(2)]
+        top, left = (int(rng.integers(size - side)) for size in pixels.shape[:2])
+        made.append(pixels[top : top + side, left : left + side])
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
+
+
+def train(penalty: float, steps: int) -> tuple[Codec, dict[str, float]]:
+    torch.manual_seed(0)
+    net = Codec()
+    rule = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    for step in range(steps):
+        x = crops(16, 32, step)
+        z = net.encode(x)
+        loss = (net.decode(z) - x).square().mean() + 1e-4 * z.square().mean()
+        if penalty > 0.0:
+            moved = z.detach() + 0.1 * torch.randn_like(z)
+            loss = loss + penalty * (net.encode(net.decode(moved)) - moved).square().mean()
+        rule.zero_grad()
+        loss.backward()
+        rule.step()
+    return net.requires_grad_(False), {"penalty": penalty, "steps": steps, "loss": loss.item()}
+
+
+def rows(
+    encode: Any, decode: Any, z: Any, batch: int, lengths: tuple[int, ...], halves: bool
+) -> list[dict[str, Any]]:
+    """Every method on every latent: NMSE of z, of the picture, seconds; medians over the latents."""
+    free: dict[str, Any] = {
+        "forward step, rho 0.5": partial(fixed_point, step=0.5),
+        "forward step, safeguarded": forward_step,
+        "inertial KM, beta 1": krasnoselskii_mann,
+        "Adam, scheduled, 0.01": adam,
+        "Anderson": anderson,
+    }
+    by_gradient = {f"gradient, rate {rate:g}": partial(gradient, rate=rate) for rate in (0.1, 0.01)}
+    made: dict[tuple[str, int], list[list[float]]] = {}
+
+    def note(name: str, length: int, began: float, found: Any, truth: Any, picture: Any) -> None:
+        seconds = time.perf_counter() - began
+        residual = decibels(decode(found), picture)
+        made.setdefault((name, length), []).append([decibels(found, truth), residual, seconds])
+
+    for start in range(0, len(z), batch):
+        truth = z[start : start + batch]
+        picture = decode(truth)
+        began = time.perf_counter()
+        known = encode(picture)
+        note("encoder alone", 0, began, known, truth, picture)
+        for length in lengths:
+            run = partial(invert_decoder, encode, decode, picture, tolerance=0.0)
+            for name, solver in free.items():
+                began = time.perf_counter()
+                note(name, length, began, run(solver=solver, iterations=length).x, truth, picture)
+            if not halves:
+                continue
+            began = time.perf_counter()
+            both = run(solver=anderson, iterations=length // 2, gradient_steps=length // 4)
+            note("hybrid: Anderson, then gradient", length, began, both.x, truth, picture)
+            for name, solver in by_gradient.items():
+                began = time.perf_counter()
+                found = solver(decode, picture, encode(picture), iterations=length, tolerance=0.0)
+                note(name, length, began, found.x, truth, picture)
+    return [
+        {
+            "method": name,
+            "iterations": length,
+            "runs": values,
+            **dict(
+                zip(
+                    ("nmse_db", "picture_nmse_db", "seconds"), np.median(values, axis=0).tolist(), strict=True
+                )
+            ),
+        }
+        for (name, length), values in made.items()
+    ]
+
+
+def toy() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    weight = 0.6 * rng.standard_normal((64, 16)) / 8
+    inverse = 1.15 * np.linalg.pinv(weight)
+    z = rng.standard_normal((8, 16))
+
+    def encode(x: Any) -> Any:
+        return x @ inverse.T
+
+    def decode(z: Any) -> Any:
+        return np.tanh(z @ weight.T)
+
+    logged = invert_decoder(encode, decode, decode(z), solver=partial(fixed_point, step=0.5), log=True)
+    return {"rows": rows(encode, decode, z, 1, LENGTHS, False), "cocoercivity": logged.cocoercivity}
+
+
+def codec(penalty: float, steps: int) -> dict[str, Any]:
+    net, facts = train(penalty, steps)
+    with torch.no_grad():
+        z = net.encode(crops(3, 32, 10_000_000))
+    least = []
+    for each in z:
+        run = invert_decoder(
+            net.encode,
+            net.decode,
+            net.decode(each[None]),
+            solver=adam,
+            iterations=100,
+            tolerance=0.0,
+            log=True,
+        )
+        least.append(run.cocoercivity)
+    return {
+        "training": facts,
+        "rows": rows(net.encode, net.decode, z, 1, LENGTHS, True),
+        "cocoercivity": {
+            "median": float(np.median(least)),
+            "positive": f"{sum(c > 0 for c in least)}/{len(least)}",
+        },
+    }
+
+
+def shape(kind: str, side: int) -> None:
+    """Runs in a process of its own, so that its peak memory is its own."""
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    widths = (128, 256, 512, 512)
+    net = AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=widths, layers_per_block=2,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    net.requires_grad_(False)
+    picture = torch.rand(1, 3, side, side) * 2 - 1
+    with torch.no_grad():
+        known = net.encode(picture).latent_dist.mode()
+    # What stands before the method begins: the weights, and one pass of the encoder.
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    if kind == "gradient":
+        gradient(lambda z: net.decode(z).sample, picture, known, iterations=2, tolerance=0.0)
+    else:
+        invert_decoder(
+            lambda x: net.encode(x).latent_dist.mode(), lambda z: net.decode(z).sample, picture,
+            iterations=2, tolerance=0.0,
+        )  # fmt: skip
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    facts = {"before_mib": before / 1024, "peak_mib": peak / 1024, "weights_mib": _weights(net)}
+    print(json.dumps({**facts, "seconds_an_iteration": (time.perf_counter() - began) / 2}))
+
+
+def _weights(net: Any) -> float:
+    return float(sum(parameter.numel() * 4 for parameter in net.parameters()) / 2**20)
+
+
+def memory(side: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"side": side, "weights": "random"}
+    for kind in ("gradient-free", "gradient"):
+        command = [sys.executable, __file__, "--shape", kind, "--side", str(side)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[kind] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def show(report: dict[str, Any]) -> None:
+    for name in ("toy", "codec", "codec with the penalty"):
+        part = report[name]
+        print(name, part.get("training", ""), "cocoercivity", part["cocoercivity"])
+        for row in sorted(part["rows"], key=lambda row: (row["iterations"], row["nmse_db"])):
+            print(
+                f"  {row['method']:40} {row['iterations']:4}  z {row['nmse_db']:8.2f} dB  "
+                f"picture {row['picture_nmse_db']:8.2f} dB  {row['seconds'] * 1e3:8.1f} ms"
+            )
+    print(report["shape"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
+    parser.add_argument("--steps", type=int, default=200, help="training steps of each codec")
+    parser.add_argument("--side", type=int, default=128, help="of the picture for the memory measurement")
+    parser.add_argument("--shape", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.shape:
+        shape(args.shape, args.side)
+        return
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE
+    ).stdout.strip()
+    report = {
+        "suite": "decoder",
+        "version": __version__,
+        "commit": commit,
+        "machine": {**machine(), "threads": torch.get_num_threads(), "load": os.getloadavg()[0]},
+        "toy": toy(),
+        "codec": codec(0.0, args.steps),
+        "codec with the penalty": codec(1.0, args.steps),
+        "shape": memory(args.side),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / f"decoder--{args.name}--cpu.json"
+    target.write_text(json.dumps(report, indent=1) + "\n")
+    show(report)
+    print(target)
+
+
+if __name__ == "__main__":
+    main()
