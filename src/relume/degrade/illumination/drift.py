@@ -17,7 +17,8 @@ class Drift(NamedTuple):
     """The state of the light at N moments.
 
     ``modes`` (N,6) are coefficients of log intensity, the first one the gain; ``wander`` (N,2) moves the
-    centre of the lobe, in half tiles; ``shift`` (N,2) moves the fixed map, in pixels of a tile of 512. (y, x) each.
+    centre of the lobe, in half tiles; ``shift`` (N,2) moves the fixed map, in pixels of
+    a tile of 512. (y, x) each.
     """
 
     modes: npt.NDArray[np.float64]

@@ -26,8 +26,8 @@ from .streams import log_uniform, stream
 class Detector:
     """Counts = ``dark`` + ``gain`` × quanta, with read noise ``read`` in counts.
 
-    ``glare`` is the share of the mean that is spread over the frame, ``hot`` the share of bright pixels. ``known``
-    says whether a user would have measured the dark level.
+    ``glare`` is the share of the mean that is spread over the frame, ``hot`` the share of bright pixels.
+    ``known`` says whether a user would have measured the dark level.
     """
 
     dark: float

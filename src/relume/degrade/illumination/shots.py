@@ -40,8 +40,8 @@ class Shot:
     """One exposure and its truth, all (n,n).
 
     ``raw`` are counts (uint16); ``background`` has median 1; ``clean`` is the transmission T; ``vignette`` is
-    V, below 0.97 where the corners are dark; ``gain`` is what multiplies all of it (drift and content); ``dark``
-    is the detector's offset in counts.
+    V, below 0.97 where the corners are dark; ``gain`` is what multiplies all of it (drift and content);
+    ``dark`` is the detector's offset in counts.
     """
 
     raw: npt.NDArray[np.uint16]
