@@ -1,9 +1,9 @@
-r"""Simulated and measured fields side by side: the picture of docs/xray.md, and the figures of its first table.
+r"""Simulated and measured fields side by side: the picture of docs/xray.md, and a row of its table.
 
     python benchmarks/xray_fields.py --empty test_chip00.xrm --tiles FOLDER --out docs/xray.png
 
-``--empty`` is a measurement with an empty field in it (flat frames), ``--tiles`` a folder of raw tiles. Files of both
-kinds and where they come from are named in docs/xray.md.
+``--empty`` is a measurement with an empty field in it (flat frames), ``--tiles`` a folder of raw tiles.
+docs/xray.md says where such files come from.
 """
 
 __all__ = ["main"]
@@ -99,7 +99,8 @@ def figures(sessions: int = 36) -> str:
             residues.append(100 * ratio.std() / ratio.mean())
         found.append([inside.std() / inside.mean(), *np.percentile(inside, [1, 5, 95, 99]), *residues])
     cv, *rest = np.mean(found, axis=0)
-    return f"CV {cv:.3f} | P1/P5/P95/P99 {' '.join(f'{v:.2f}' for v in rest[:4])} | residues {' '.join(f'{v:.1f}' for v in rest[4:])} %"
+    percentiles = " ".join(f"{v:.2f}" for v in rest[:4])
+    return f"CV {cv:.3f} | percentiles {percentiles} | left {', '.join(f'{v:.1f}' for v in rest[4:])} %"
 
 
 if __name__ == "__main__":

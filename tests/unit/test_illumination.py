@@ -29,6 +29,7 @@ from relume.degrade.illumination.formation import (
 )
 from relume.degrade.illumination.session import Detector, session
 from relume.degrade.illumination.streams import stream
+from relume.degrade.illumination.targets import background_of, network_input, network_target
 from relume.errors import UsageError
 
 CHIP = Path(__file__).parents[3] / "shared" / "xray" / "xrm" / "test_chip00.xrm"
@@ -375,3 +376,21 @@ def test_an_empty_field_of_another_microscope_lies_among_the_simulated_ones() ->
     simulated = [empty(Simulator(seed, n=64))[8:-8, 8:-8] for seed in range(120)]
     spread = [field.std() / field.mean() for field in simulated]
     assert 0.15 < measured.std() / measured.mean() < max(spread)
+
+
+def test_the_network_sees_neither_exposure_nor_hot_pixels_and_answers_for_the_light() -> None:
+    torch = pytest.importorskip("torch")
+    shot = Simulator(8, n=64, kinds=("empty",), zernike=False).shot(0)
+    counts = shot.raw - shot.dark
+    seen = network_input(counts)
+    np.testing.assert_allclose(network_input(3 * counts), seen, atol=1e-12)
+    spoilt = counts.copy()
+    spoilt[3, 4], spoilt[5, 6] = 1e9, -20
+    other = network_input(spoilt)
+    assert (other[3, 4], other[5, 6]) == (pytest.approx(4), pytest.approx(-4))
+    assert np.median(np.abs(other - seen)) < 1e-3
+    np.testing.assert_allclose(network_input(torch.tensor(counts)).numpy(), seen, atol=2e-3)
+    target = network_target(shot.background)
+    assert np.median(target) == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(background_of(target + 1.7), shot.background, rtol=1e-4)
+    assert np.corrcoef(seen.ravel(), target.ravel())[0, 1] > 0.9

@@ -4,7 +4,7 @@ Everything here and in the modules beside it is written against an array namespa
 off an array. numpy in float64 is the reference; torch in float32 follows it to 1e-4.
 """
 
-__all__ = ["Array", "space", "onto", "axes", "blur", "frequencies", "shifted", "gaussian"]
+__all__ = ["Array", "space", "onto", "axes", "blur", "frequencies", "shifted", "gaussian", "median"]
 
 import importlib
 from typing import Any
@@ -69,3 +69,9 @@ def shifted(x: Array, shift: Array) -> Array:
     fy, fx = frequencies(x.shape, x)
     phase = fy * shift[:, 0, None, None] + fx * shift[:, 1, None, None]
     return xp.fft.irfft2(xp.fft.rfft2(x) * xp.exp(-2j * np.pi * phase), x.shape[-2:])
+
+
+def median(field: Array) -> Array:
+    """Of each field, (..., 1, 1). torch takes the lower of the middle two; of 10⁵ that is no matter."""
+    flat = field.reshape(*field.shape[:-2], -1)
+    return (np.median(flat, -1) if space(field) is np else flat.median(-1).values)[..., None, None]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Array, axes, onto, shifted, space
+from .arrays import Array, axes, median, onto, shifted, space
 from .drift import Drift, polynomial
 from .patterns import PATTERNS
 from .streams import log_uniform, stream
@@ -119,14 +119,7 @@ class Illumination:
         )
         fixed = shifted(self.fixed, onto(drift.shift * n / 512, self.like))
         light = self.vignette * xp.exp(fixed + self._slow + lobe + polynomial(drift.modes, n, self.like))
-        return light / _median(light)[:, None, None]
-
-
-def _median(light: Array) -> Array:
-    """Of each field. torch takes the lower of the middle two; among 10⁵ values that is no difference."""
-    xp = space(light)
-    flat = light.reshape(len(light), -1)
-    return xp.median(flat, 1) if xp is np else flat.median(1).values
+        return light / median(light)
 
 
 def _vignette(lamp: dict[str, Any], n: int, like: Array) -> Array:
