@@ -9,6 +9,7 @@ __all__ = ["main"]
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,10 +45,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sessions", type=int, default=10)
+    parser.add_argument("--flux", type=float, help="quanta a pixel, instead of 300 to 15,000 as drawn")
     args = parser.parse_args()
     scores: dict[str, list[list[float]]] = {}
     for seed in TEST[: args.sessions]:
         simulator, index = Simulator(seed), seed % 20
+        if args.flux:
+            simulator.session = replace(simulator.session, flux=args.flux)
         shot = simulator.shot(index)
         valid = shot.vignette > 0.97
         for name, background, dark in cases(simulator, shot, index):
