@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 RUNTIMES = ("torch", "openvino", "onnxruntime", "onnx", "accelerate", "tensorflow")
 MODULES = sorted(info.name for info in pkgutil.walk_packages(relume.__path__, "relume."))
 # What the extras bring: without them these modules cannot be loaded, and need not be.
-NEEDS_TORCH = ("relume.nets", "relume.train", "relume.degrade.batched")
+NEEDS_TORCH = ("relume.nets", "relume.train", "relume.degrade.batched", "relume.degrade.illumination.batched")
 
 
 def python(code: str) -> str:
@@ -47,11 +47,13 @@ def test_each_folder_imports_only_what_stands_below_it() -> None:
     [
         "relume",
         "relume.degrade",
+        "relume.degrade.illumination",
         "relume.diffusion",
         "relume.engines",
         "relume.errors",
         "relume.invert",
         "relume.marks",
+        "relume.scan",
     ],
 )
 def test_importing_loads_no_runtime(module: str) -> None:

@@ -11,6 +11,7 @@ holds the way out; its ``exit_code`` is what the command line ends with.
     ├── ImageError                  3   one picture cannot be read or written
     │   ├── UnreadableImage         3   truncated, empty, not a picture
     │   ├── UnsupportedImage        3   a picture, of a kind that is refused (animated, ...)
+    │   ├── InconsistentScan        3   parts that contradict each other (a reference of another binning, ...)
     │   └── ImageTooLarge           3   more pixels than the limit allows
     ├── NoInput                     4   nothing usable among the inputs
     ├── BundleError                 5
@@ -30,6 +31,7 @@ __all__ = [
     "ImageError",
     "UnreadableImage",
     "UnsupportedImage",
+    "InconsistentScan",
     "ImageTooLarge",
     "NoInput",
     "BundleError",
@@ -71,6 +73,10 @@ class UnreadableImage(ImageError):
 
 class UnsupportedImage(ImageError):
     """The file is a picture of a kind that is refused on purpose."""
+
+
+class InconsistentScan(ImageError):
+    """The parts of a measurement contradict each other: sizes, binning, exposure, counts."""
 
 
 class ImageTooLarge(ImageError):

@@ -9,12 +9,27 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from relume.errors import UsageError  # noqa: E402
-from relume.nets import NETS, Restorer, RestorerConfig, ToneConfig, ToneNet, UNet, UNetConfig, build  # noqa: E402
+from relume.nets import (  # noqa: E402
+    NETS,
+    BackgroundConfig,
+    BackgroundNet,
+    PatchConfig,
+    PatchNet,
+    Restorer,
+    RestorerConfig,
+    ToneConfig,
+    ToneNet,
+    UNet,
+    UNetConfig,
+    build,
+)
 from relume.nets.blocks import BLOCKS, RmsNorm, TimeFeatures  # noqa: E402
 from relume.nets.tone import apply_tone  # noqa: E402
 from relume.nets.unet import sinusoidal  # noqa: E402
 
 SMALL: dict[str, dict[str, Any]] = {
+    "background": {"channels": 2, "widths": (6, 8), "uncertain": True},
+    "patches": {"channels": 2, "widths": (4, 6, 8)},
     "restorer": {"widths": (8, 12, 16), "encoder": (1, 1), "middle": 1, "decoder": (1, 1), "time_width": 8},
     "tone": {"width": 4, "knots": 8, "channels": (4, 6)},
     "unet": {"base": 8, "multipliers": (1, 2), "groups": 4},
@@ -36,6 +51,8 @@ def inputs(kind: str, *, count: int = 2, height: int = 16, width: int = 24) -> t
     picture, time = torch.rand(count, 3, height, width), torch.rand(count)
     if kind == "restorer":
         return picture, torch.rand(count, 4, height, width), time
+    if kind in ("background", "patches"):
+        return (torch.randn(count, 2, height, width),)
     return (picture,) if kind == "tone" else (picture, time, torch.rand(count, 3, height, width))
 
 
@@ -74,7 +91,7 @@ def test_wrong_settings_are_refused(kind: str) -> None:
 
 
 def test_an_unknown_kind_names_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="restorer, tone, unet"):
+    with pytest.raises(UsageError, match="background, patches, restorer, tone, unet"):
         build("transformer", {})
 
 
@@ -381,6 +398,8 @@ def test_neighbouring_steps_of_three_hundred_are_told_apart() -> None:
 
 def test_config_classes_are_the_listed_ones() -> None:
     assert {kind: pair for kind, pair in NETS.items()} == {
+        "background": (BackgroundConfig, BackgroundNet),
+        "patches": (PatchConfig, PatchNet),
         "restorer": (RestorerConfig, Restorer),
         "tone": (ToneConfig, ToneNet),
         "unet": (UNetConfig, UNet),

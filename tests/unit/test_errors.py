@@ -20,6 +20,7 @@ EXIT_CODES = {
     "ImageError": 3,
     "UnreadableImage": 3,
     "UnsupportedImage": 3,
+    "InconsistentScan": 3,
     "ImageTooLarge": 3,
     "NoInput": 4,
     "BundleError": 5,

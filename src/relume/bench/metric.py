@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from relume.errors import UsageError
 
-Picture = NDArray[np.float32]
+Picture = NDArray[np.floating]
 Measure = Callable[[Picture, Picture], float]
 
 # The ways out where an optional library is missing.

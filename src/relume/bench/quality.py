@@ -1,6 +1,6 @@
 r"""How close a picture is to the truth."""
 
-__all__ = ["psnr", "ssim", "tone_aligned", "tone_aligned_psnr"]
+__all__ = ["psnr", "ssim", "ssim_map", "tone_aligned", "tone_aligned_psnr"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,17 @@ def ssim(picture: Picture, truth: Picture) -> float:
 
     Source: Wang, Bovik, Sheikh, Simoncelli, *Image Quality Assessment*, 2004.
     """
+    return float(np.mean(ssim_map(picture, truth)))
+
+
+def ssim_map(picture: Picture, truth: Picture) -> NDArray[np.float64]:
+    """What :func:`ssim` is the mean of: (C, H−10, W−10), each value in the middle of its window.
+
+    Raises
+    ------
+    UsageError
+        If a side is shorter than the window, or the pictures differ in shape.
+    """
     same_shape(picture, truth)
     if min(picture.shape[:2]) < 11:
         raise UsageError("SSIM needs pictures of 11 pixels or more on each side")
@@ -58,7 +69,7 @@ def ssim(picture: Picture, truth: Picture) -> float:
     covariance = _blur(x * y, taps) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     top = (2 * mx * my + c1) * (2 * covariance + c2)
-    return float(np.mean(top / ((mx * mx + my * my + c1) * (vx + vy + c2))))
+    return np.asarray(top / ((mx * mx + my * my + c1) * (vx + vy + c2)))
 
 
 def tone_aligned(picture: Picture, truth: Picture) -> Picture:

@@ -13,6 +13,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),
+    "scan": ("h5py", "olefile"),
+    "xray": ("scipy", "skimage"),
     "train": ("torch", "onnx", "onnxscript", "accelerate"),
     "tensorboard": ("tensorboard",),
 }

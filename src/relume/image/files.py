@@ -4,22 +4,11 @@ __all__ = ["read", "encode", "write", "is_picture", "SUFFIXES", "MAX_PIXELS"]
 
 import dataclasses
 import os
-import secrets
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from relume.errors import (
-    ImageError,
-    ImageTooLarge,
-    OutputExists,
-    RelumeError,
-    UnreadableImage,
-    UnsupportedImage,
-    UsageError,
-)
+from relume.errors import ImageError, OutputExists, RelumeError, UnsupportedImage, UsageError
+from relume.files import one_line, placing, reading
 
 from . import colour
 from .codecs import CODECS, Codec, Source, codec_named, codec_of
@@ -55,7 +44,7 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, *, max_pixels: int =
         ImageTooLarge: more than ``max_pixels`` by its header, which is checked before anything is decoded.
         MissingExtra: HEIC or camera RAW without the extra that reads it.
     """
-    with _named(source):
+    with reading(os.fspath(source) if isinstance(source, (str, os.PathLike)) else "picture"):
         data = _bytes_of(source)
         codec = codec_of(data)
         return codec.decode(Source(data, max_pixels))
@@ -67,31 +56,6 @@ def _bytes_of(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
     if isinstance(source, (str, os.PathLike)):
         return Path(source).read_bytes()
     return source.read()
-
-
-@contextmanager
-def _named(source: object) -> Iterator[None]:
-    """Turns whatever a decoder raises into one line that names the file."""
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "picture"
-    try:
-        yield
-    except ImageError as error:
-        raise type(error)(f"{name}: {error}") from error
-    except RelumeError:
-        raise
-    except MemoryError as error:
-        raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
-    except OSError as error:
-        raise UnreadableImage(
-            f"{name}: {_line(error.strerror or f'truncated or damaged ({error})')}"
-        ) from error
-    except Exception as error:
-        raise UnreadableImage(f"{name}: truncated or damaged ({_line(error)})") from error
-
-
-def _line(text: object) -> str:
-    line = " ".join(str(text).split())
-    return line if len(line) <= 120 else line[:119] + "…"
 
 
 def encode(
@@ -135,7 +99,7 @@ def encode(
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, RelumeError):
             raise
-        raise ImageError(f"cannot be written as {codec.format}: {_line(error)}") from error
+        raise ImageError(f"cannot be written as {codec.format}: {one_line(error)}") from error
 
 
 def _choices(codec: Codec) -> str:
@@ -181,12 +145,8 @@ def write(
         keep_metadata=keep_metadata,
         quality=quality,
     )
-    try:
-        _place(data, path, overwrite=overwrite)
-    except FileExistsError as error:
-        raise OutputExists(f"{path} exists; choose another name, or ask for overwriting") from error
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {_line(error.strerror or error)}") from error
+    with placing(path, overwrite=overwrite) as part:
+        part.write_bytes(data)
     return path
 
 
@@ -195,39 +155,3 @@ def _format_of(path: Path, image: Image) -> str:
     if suffix in _READ_ONLY | _FOREIGN:
         raise UsageError(f"cannot write {suffix} files; end the name in .tif, .png or .jpg")
     return next((codec.format for codec in CODECS if suffix in codec.suffixes), image.format)
-
-
-def _place(data: bytes, path: Path, *, overwrite: bool) -> None:
-    """Writes beside the target, then moves it there in one step; on any failure nothing is left behind."""
-    target = path.resolve()
-    part = target.with_name(f".relume-{secrets.token_hex(8)}.part")
-    try:
-        # 0o666, less what the umask takes: a file like any other (tempfile would make it private)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            with suppress(OSError):
-                part.chmod(stat.S_IMODE(target.stat().st_mode))
-            part.replace(target)
-        else:
-            _claim(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _claim(part: Path, target: Path) -> None:
-    """Moves ``part`` to a name that nobody has, however many try at once."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: take the name first, empty, then fill it in one step
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        try:
-            part.replace(target)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise

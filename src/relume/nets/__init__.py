@@ -6,7 +6,20 @@ r"""Torch modules: a frozen config in, (B,C,H,W) → (B,C′,H′,W′).
 torch.Size([1, 3, 16, 16])
 """
 
-__all__ = ["NETS", "build", "Restorer", "RestorerConfig", "ToneConfig", "ToneNet", "UNet", "UNetConfig"]
+__all__ = [
+    "NETS",
+    "build",
+    "BackgroundConfig",
+    "BackgroundNet",
+    "PatchConfig",
+    "PatchNet",
+    "Restorer",
+    "RestorerConfig",
+    "ToneConfig",
+    "ToneNet",
+    "UNet",
+    "UNetConfig",
+]
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +27,14 @@ from typing import Any
 from torch import nn
 
 from relume.errors import UsageError
+from relume.nets.pix2pix import BackgroundConfig, BackgroundNet, PatchConfig, PatchNet
 from relume.nets.restorer import Restorer, RestorerConfig
 from relume.nets.tone import ToneConfig, ToneNet
 from relume.nets.unet import UNet, UNetConfig
 
 NETS: dict[str, tuple[type[Any], type[nn.Module]]] = {
+    "background": (BackgroundConfig, BackgroundNet),
+    "patches": (PatchConfig, PatchNet),
     "restorer": (RestorerConfig, Restorer),
     "tone": (ToneConfig, ToneNet),
     "unet": (UNetConfig, UNet),

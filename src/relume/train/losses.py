@@ -1,6 +1,6 @@
 r"""Losses on pictures (B,C,H,W)."""
 
-__all__ = ["gradient_l1", "log_mse", "balanced_bce", "spectral_l1"]
+__all__ = ["gradient_l1", "log_mse", "balanced_bce", "judged_true", "spectral_l1", "told_apart"]
 
 import torch
 from torch import Tensor
@@ -33,3 +33,16 @@ def balanced_bce(logit: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy in which damage, being rare, weighs four times."""
     weight = torch.tensor(4.0, device=logit.device)
     return torch.nn.functional.binary_cross_entropy_with_logits(logit, target, pos_weight=weight)
+
+
+def judged_true(logit: Tensor) -> Tensor:
+    r"""What a generator pays for being told apart: mean :math:`(D(\hat y) - 1)^2`.
+
+    Source: Mao et al., *Least Squares Generative Adversarial Networks*, 2017.
+    """
+    return (logit - 1).square().mean()
+
+
+def told_apart(real: Tensor, made: Tensor) -> Tensor:
+    r"""What a judge pays for its errors: mean :math:`\tfrac12 [(D(y) - 1)^2 + D(\hat y)^2]`."""
+    return 0.5 * ((real - 1).square().mean() + made.square().mean())

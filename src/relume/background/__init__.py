@@ -1,0 +1,16 @@
+r"""Classical estimates of the background of an X-ray image: I = B T, given I, find B.
+
+An :class:`Estimator` gives B of median 1; :func:`corrected` divides it out. To add one, write its function
+and list it in :data:`ESTIMATORS`.
+"""
+
+__all__ = ["ESTIMATORS", "Estimator", "corrected", "optical_density"]
+
+from .estimator import Estimator, corrected, optical_density
+from .measured import EIGEN_FLATS, FLAT, NONE, TILE_MEDIAN
+from .smooth import GAUSSIAN, POLYNOMIAL, ROLLING_BALL
+
+ESTIMATORS: dict[str, Estimator] = {
+    estimator.name: estimator
+    for estimator in (NONE, ROLLING_BALL, GAUSSIAN, POLYNOMIAL, TILE_MEDIAN, FLAT, EIGEN_FLATS)
+}

@@ -1,0 +1,130 @@
+r"""The two nets of pix2pix: a U-Net that reads the background off a raw image, and a judge of patches.
+
+The generator gives the logarithm of the background and not the corrected image, so that the sample's detail
+comes from the raw image alone and cannot be invented.
+
+Source: Isola, Zhu, Zhou, Efros, *Image-to-Image Translation with Conditional Adversarial Networks*, 2017.
+"""
+
+__all__ = ["BackgroundConfig", "BackgroundNet", "PatchConfig", "PatchNet"]
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from relume.errors import UsageError
+from relume.nets.blocks import RmsNorm
+
+
+@dataclass(frozen=True)
+class BackgroundConfig:
+    """Shape of a :class:`BackgroundNet`.
+
+    ``channels`` go in: log counts over their median, and whatever else is known (the instrument's fixed map,
+    another tile). There is one halving of the image per entry of ``widths``. With ``uncertain`` a second
+    channel comes out: the log-variance of the first. ``dropout`` works in the three lowest steps up.
+    """
+
+    channels: int = 1
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    uncertain: bool = False
+    dropout: float = 0.0
+
+    @property
+    def multiple_of(self) -> int:
+        """What height and width must be multiples of."""
+        return int(2 ** len(self.widths))
+
+
+class _Down(nn.Sequential):
+    def __init__(self, c_in: int, c_out: int, *, norm: bool) -> None:
+        first = [RmsNorm(c_in)] if norm else []
+        super().__init__(*first, nn.Conv2d(c_in, c_out, 4, stride=2, padding=1), nn.LeakyReLU(0.2))
+
+
+class _Up(nn.Module):
+    """Twice the size, then a 3×3 convolution; a transposed one would leave a checkerboard in B."""
+
+    def __init__(self, c_in: int, c_skip: int, c_out: int, dropout: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in + c_skip, c_out, 3, padding=1)
+        self.norm = RmsNorm(c_out)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = nn.functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return nn.functional.silu(self.dropout(self.norm(self.conv(torch.cat([x, skip], dim=1)))))
+
+
+class BackgroundNet(nn.Module):
+    """(B, channels, H, W) → log background (B, 1, H, W), or with its log-variance (B, 2, H, W).
+
+    H and W are multiples of ``config.multiple_of``. No operation but the convolutions looks past a pixel.
+
+    Raises
+    ------
+    UsageError
+        If ``widths`` is empty or ``dropout`` lies outside of [0, 1).
+    """
+
+    def __init__(self, config: BackgroundConfig) -> None:
+        super().__init__()
+        if not config.widths or not 0 <= config.dropout < 1:
+            raise UsageError(
+                "a background net needs a width or more, and a dropout of at least 0 and below 1"
+            )
+        self.config = config
+        widths = (config.channels, *config.widths)
+        pairs = list(pairwise(widths))
+        self.down = nn.ModuleList(_Down(a, b, norm=i > 0) for i, (a, b) in enumerate(pairs))
+        steps = len(pairs)
+        outs = [max(pairs[i][0], widths[1] // 2) if i else widths[1] // 2 for i in range(steps)]
+        ins = [*outs[1:], widths[-1]]
+        self.up = nn.ModuleList(
+            _Up(ins[i], widths[i], max(1, outs[i]), config.dropout if i >= steps - 3 else 0.0)
+            for i in range(steps)
+        )
+        self.out = nn.Conv2d(max(1, outs[0]), 2 if config.uncertain else 1, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = [x]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        h = skips.pop()
+        for up in reversed(self.up):
+            h = up(h, skips.pop())
+        return self.out(h)
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """Shape of a :class:`PatchNet`. ``channels`` go in: those of the generator's input, and a background."""
+
+    channels: int = 2
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+
+
+class PatchNet(nn.Module):
+    """(B, channels, H, W) → one logit for each patch: is this background the true one?
+
+    All layers but the last two halve the image. With four widths a logit sees 70×70 pixels.
+    """
+
+    def __init__(self, config: PatchConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        before = config.channels
+        for i, width in enumerate(config.widths):
+            last = i == len(config.widths) - 1
+            layers.append(nn.Conv2d(before, width, 4, stride=1 if last else 2, padding=1))
+            layers += ([RmsNorm(width)] if i else []) + [nn.LeakyReLU(0.2)]
+            before = width
+        self.layers = nn.Sequential(*layers, nn.Conv2d(before, 1, 4, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)

@@ -1,0 +1,213 @@
+r"""Results: linear float32 frames as HDF5 (Data Exchange), NeXus or TIFF, with how they came about.
+
+Nothing is clipped and nothing is scaled: a transmission above 1 stays above 1.
+"""
+
+__all__ = ["Provenance", "provenance_of", "write"]
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from relume._version import __version__
+from relume.errors import UnreadableImage, UsageError
+from relume.files import placing, reading
+
+from .hdf5 import is_hdf5, library, text
+from .scan import Frame
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result came about.
+
+    Args:
+        method: the name of the estimator of the background.
+        parameters: all of its settings; numbers, texts, lists.
+        bundle: SHA-256 that stands for the model, or ``None`` for a method without one.
+        gauge: what the free factors were fixed by, e.g. ``"median of the background is 1"``.
+        source: the names of the files that went in.
+        checksums: their SHA-256, in the same order.
+        version: the version of relume.
+        date: when, in UTC, as ISO 8601.
+    """
+
+    method: str
+    parameters: Mapping[str, Any]
+    gauge: str
+    bundle: str | None = None
+    source: tuple[str, ...] = ()
+    checksums: tuple[str, ...] = ()
+    version: str = __version__
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def json(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+_KEY = "relume provenance"
+
+
+def write(
+    path: str | os.PathLike[str],
+    frames: Iterable[Frame],
+    provenance: Provenance,
+    *,
+    extra: Arrays | None = None,
+    pixel_size: float | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes frames (H, W) of float32, one after the other, to a file that is whole or is not there at all.
+
+    Args:
+        path: where to; ``.h5`` and ``.hdf5`` give Data Exchange, ``.nxs`` NeXus, ``.tif`` and ``.tiff``
+            a TIFF stack.
+        frames: the corrected frames, all of one size; an array (N, H, W) or whatever yields them.
+        provenance: how they came about.
+        extra: further arrays by name (``background``, ``sigma``, ``positions``); HDF5 and NeXus only.
+        pixel_size: in µm.
+        overwrite: whether a file that stands there may be replaced.
+
+    Raises:
+        UsageError: another suffix, no frame, frames that are not (H, W) of floats or differ in size.
+        OutputExists: a file stands there and ``overwrite`` is false.
+        MissingExtra: HDF5 or NeXus without h5py.
+    """
+    path = Path(path)
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise UsageError(f"cannot write {path.name}: end the name in {', '.join(_WRITERS)}")
+    if extra and writer is _tiff:
+        raise UsageError(f"TIFF holds no {', '.join(extra)} beside the frames; end the name in .h5 or .nxs")
+    checked = _checked(frames)
+    try:
+        first = next(checked)
+    except StopIteration as error:
+        raise UsageError("there is no frame to write") from error
+    with placing(path, overwrite=overwrite) as part:
+        writer(part, first.shape, chain([first], checked), provenance, extra or {}, pixel_size)
+    return path
+
+
+def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
+    size = None
+    for frame in frames:
+        if frame.ndim != 2 or frame.dtype.kind != "f" or frame.shape != (size or frame.shape):
+            raise UsageError(f"frames are floats (H, W) of one size, not {frame.dtype} {frame.shape}")
+        size = frame.shape
+        yield frame.astype(np.float32, copy=False)
+
+
+def _fill(group: Any, name: str, size: tuple[int, ...], frames: Iterable[Frame]) -> Any:
+    """A chunked dataset that grows by a frame at a time."""
+    data = group.create_dataset(
+        name, (0, *size), "f4", maxshape=(None, *size), chunks=(1, *size), compression="gzip", shuffle=True
+    )
+    for count, frame in enumerate(frames, 1):
+        data.resize(count, axis=0)
+        data[count - 1] = frame
+    return data
+
+
+def _exchange(
+    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+) -> None:
+    with library().File(part, "w") as file:
+        file["implements"] = "exchange:process"
+        group = file.create_group("exchange")
+        data = _fill(group, "data", size, frames)
+        data.attrs.update(axes="theta:y:x", description="transmission", units="1")
+        for name, values in extra.items():
+            group[name] = values
+        if pixel_size:
+            file["measurement/instrument/detector/x_pixel_size"] = pixel_size
+            file["measurement/instrument/detector/x_pixel_size"].attrs["units"] = "um"
+        _record(file.create_group("process/relume"), how)
+
+
+def _nexus(
+    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+) -> None:
+    with library().File(part, "w") as file:
+        file.attrs["default"] = "entry"
+        entry = file.create_group("entry")
+        entry.attrs.update(NX_class="NXentry", default="data")
+        group = entry.create_group("data")
+        group.attrs.update(NX_class="NXdata", signal="data")
+        _fill(group, "data", size, frames).attrs.update(long_name="transmission", units="1")
+        for name, values in extra.items():
+            group[name] = values
+        if pixel_size:
+            group["pixel_size"] = pixel_size
+            group["pixel_size"].attrs["units"] = "um"
+        process = entry.create_group("process")
+        process.attrs["NX_class"] = "NXprocess"
+        _record(process, how)
+
+
+def _record(group: Any, how: Provenance) -> None:
+    """NXprocess has program, version, date and sequence_index; the rest stands beside them."""
+    group["program"], group["version"], group["date"] = "relume", how.version, how.date
+    group["sequence_index"] = 1
+    group["method"], group["gauge"] = how.method, how.gauge
+    group["bundle"] = how.bundle or ""
+    group["provenance"] = how.json()
+
+
+def _tiff(
+    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+) -> None:
+    resolution = {"resolution": (1e4 / pixel_size,) * 2, "resolutionunit": 3} if pixel_size else {}
+    text = json.dumps({_KEY: json.loads(how.json())})  # ASCII: TIFF asks for it
+    with tifffile.TiffWriter(part, bigtiff=True) as file:
+        for number, frame in enumerate(frames):
+            file.write(
+                frame,
+                photometric="minisblack",
+                metadata=None,
+                description=text if number == 0 else None,
+                compression="zlib",
+                predictor=3,
+                **resolution,
+            )
+
+
+def provenance_of(path: str | os.PathLike[str]) -> Provenance:
+    """How a file that :func:`write` made came about.
+
+    Raises:
+        UnreadableImage: it is not such a file.
+    """
+    with reading(str(path)):
+        if is_hdf5(Path(path)):
+            with library().File(path, "r") as file:
+                found = file.get("process/relume/provenance") or file.get("entry/process/provenance")
+                record = None if found is None else json.loads(text(found[()]))
+        else:
+            with tifffile.TiffFile(path) as file:
+                description = file.pages[0].description
+            record = json.loads(description).get(_KEY) if description.startswith("{") else None
+        if record is None:
+            raise UnreadableImage("it says nothing of how it came about")
+    sequences = {key: tuple(record[key]) for key in ("source", "checksums")}
+    return Provenance(**{**record, **sequences})
+
+
+_WRITERS: dict[str, Callable[..., None]] = {
+    ".h5": _exchange,
+    ".hdf5": _exchange,
+    ".nxs": _nexus,
+    ".tif": _tiff,
+    ".tiff": _tiff,
+}
