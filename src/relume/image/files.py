@@ -1,6 +1,6 @@
 r"""Reading and writing: what is the same for every format."""
 
-__all__ = ["read", "encode", "write", "is_picture", "SUFFIXES", "MAX_PIXELS"]
+__all__ = ["read", "encode", "write", "place", "is_picture", "SUFFIXES", "MAX_PIXELS"]
 
 import dataclasses
 import os
@@ -182,7 +182,7 @@ def write(
         quality=quality,
     )
     try:
-        _place(data, path, overwrite=overwrite)
+        place(data, path, overwrite=overwrite)
     except FileExistsError as error:
         raise OutputExists(f"{path} exists; choose another name, or ask for overwriting") from error
     except OSError as error:
@@ -197,8 +197,13 @@ def _format_of(path: Path, image: Image) -> str:
     return next((codec.format for codec in CODECS if suffix in codec.suffixes), image.format)
 
 
-def _place(data: bytes, path: Path, *, overwrite: bool) -> None:
-    """Writes beside the target, then moves it there in one step; on any failure nothing is left behind."""
+def place(data: bytes, path: Path, *, overwrite: bool) -> None:
+    """Writes beside the target, then moves it there in one step; on any failure nothing is left behind.
+
+    Raises:
+        FileExistsError: when a file stands there and ``overwrite`` is false.
+        OSError: when the folder is missing, full or not writable.
+    """
     target = path.resolve()
     part = target.with_name(f".relume-{secrets.token_hex(8)}.part")
     try:

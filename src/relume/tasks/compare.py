@@ -1,6 +1,6 @@
 r"""Compare: two pictures → one that shows both, or a page with a slider between them."""
 
-__all__ = ["resized", "side_by_side", "slider"]
+__all__ = ["flat", "for_screen", "resized", "side_by_side", "slider"]
 
 import base64
 import html
@@ -36,7 +36,7 @@ def side_by_side(before: Image, after: Image, *, gap: int = 16) -> Image:
     """
     if gap < 0:
         raise UsageError(f"a gap of {gap} pixels is none: give 0 or more")
-    shown = [_flat(before), _flat(after)]
+    shown = [flat(before), flat(after)]
     height = max(len(picture) for picture in shown)
     shown = [resized(picture, height, round(picture.shape[1] * height / len(picture))) for picture in shown]
     space = np.ones((height, gap, 3), np.float32)
@@ -86,7 +86,7 @@ def resized(picture: Array, height: int, width: int) -> Array:
     return np.asarray(np.clip(together, 0, 1), dtype=np.float32)
 
 
-def _flat(image: Image) -> Array:
+def flat(image: Image) -> Array:
     """H×W×3 in sRGB, laid over white."""
     picture = three_channels(image.srgb())
     if image.alpha is None:
@@ -95,10 +95,16 @@ def _flat(image: Image) -> Array:
     return np.asarray(picture * alpha + (1 - alpha), dtype=np.float32)
 
 
-def _data_uri(image: Image) -> str:
+def for_screen(image: Image) -> tuple[str, bytes]:
+    """The media type and bytes of a file that every browser shows: PNG, or JPEG where that would be large."""
     kind = "PNG" if image.height * image.width <= LOSSLESS_PIXELS else "JPEG"
-    data = images.encode(Image(_flat(image)), format=kind, bit_depth=8, quality=92)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
+    data = images.encode(Image(flat(image)), format=kind, bit_depth=8, quality=92)
+    return f"image/{kind.lower()}", data
+
+
+def _data_uri(image: Image) -> str:
+    kind, data = for_screen(image)
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 _PAGE = Template("""\

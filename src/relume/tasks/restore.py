@@ -96,6 +96,12 @@ class Settings:
         """How many pictures are drawn."""
         return 8 if self.uncertainty and self.samples == 1 else self.samples
 
+    @property
+    def evaluations(self) -> int:
+        """How often the net is asked about each tile, over all draws."""
+        chained = self.fidelity < 1 or self.draws > 1
+        return self.draws * (self.steps or (CHAIN_STEPS if chained else 1))
+
 
 @dataclass(frozen=True)
 class Restoration:
@@ -288,8 +294,7 @@ class Restorer:
 
     def _tables(self, settings: Settings) -> list[Table]:
         facts = self.bundle.card.get("schedule") or {}
-        chained = settings.fidelity < 1 or settings.draws > 1
-        steps = settings.steps or (CHAIN_STEPS if chained else 1)
+        steps = settings.evaluations // settings.draws
         full = float(facts.get("kappa", 0.0))
         # Samples differ by their noise: fully faithful ones would all be the same.
         fidelity = 0.5 if settings.draws > 1 and settings.fidelity == 1 else settings.fidelity
