@@ -13,6 +13,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "raw": ("rawpy",),
     "train": ("torch", "onnx", "onnxscript", "accelerate"),
     "tensorboard": ("tensorboard",),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sqlalchemy"),
+    "postgres": ("psycopg",),
 }
 """Extra → the modules that it installs."""
 

@@ -4,7 +4,7 @@ __all__ = ["Feed"]
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.concurrency import run_in_threadpool
 
@@ -30,7 +30,7 @@ class Feed:
         """How many follow this job now."""
         return self._followed[id]
 
-    async def follow(self, id: str) -> AsyncIterator[Job | None]:
+    async def follow(self, id: str) -> AsyncGenerator[Job | None, None]:
         """The job, at every look; None when there is none (any more). Ends after the last change.
 
         Raises

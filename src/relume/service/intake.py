@@ -34,7 +34,7 @@ class Intake:
         self._decoding = threading.BoundedSemaphore(_DECODING)
 
     def check_room(self) -> None:
-        """Raises :class:`~relume.errors.Busy` where the queue is full whatever comes: cheap, to be asked first."""
+        """Raises :class:`~relume.errors.Busy` where the queue is full whatever comes; to be asked first."""
         self._store.check_room(0, self._config.max_queue, self._workers)
 
     def accept(self, request: Request, upload: bytes, mask: bytes | None = None) -> tuple[Job, bool]:

@@ -1,8 +1,8 @@
 r"""Opening the job table, and making it anew from the folders when it is broken or gone.
 
-The folders hold all that an accepted job is made of; the table only says whose turn it is. A SQLite file that is
-broken is therefore set aside, and every job whose folder is whole goes back into the queue. Those that were done
-are recognised by their result and not done again.
+The folders hold all that an accepted job is made of; the table only says whose turn it is. A SQLite file that
+is broken is therefore set aside, and every job whose folder is whole goes back into the queue. Those that
+were done are recognised by their result and not done again.
 """
 
 __all__ = ["open_folders", "open_store", "url_of"]

@@ -264,7 +264,7 @@ class Store:
         return {"queued": 0, "running": 0, "done": 0, "failed": 0} | {state: count for state, count in found}
 
     def waiting(self, before: Job | None = None) -> int:
-        """The work that waits or runs, in pixels × evaluations; with ``before`` only what precedes that job."""
+        """The work that waits or runs, in pixels × evaluations; ``before`` a job, where one is given."""
         with self._reading() as connection:
             return _waiting(connection, before)
 

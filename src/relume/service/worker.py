@@ -1,8 +1,8 @@
 r"""The worker: takes one job after another and does it.
 
 A job ends in one of five ways: done; failed, which is the picture's or the options' fault; stopped, because
-it was deleted; released, because the disk is full, the database is away or the worker was told to stop; or not
-at all, because the worker was killed, and then its lease runs out and another one begins anew.
+it was deleted; released, because the disk is full, the database is away or the worker was told to stop; or
+not at all, because the worker was killed, and then its lease runs out and another one begins anew.
 """
 
 __all__ = ["Worker"]
@@ -35,7 +35,7 @@ PAUSE = 5.0  # seconds after the disk was full or the database away
 
 
 class Worker:
-    """Works on what the table holds until told to end: after the present job by ``leave``, at once by ``stop``.
+    """Works on what the table holds until told to end: by ``leave`` after its job, by ``stop`` at once.
 
     ``parent`` is the process that started this one: when it is gone, the worker ends after its present job.
     """
