@@ -17,10 +17,12 @@ from relume.service.problems import MEDIA, problem, problem_of
 from relume.service.routes import ROUTERS
 from relume.service.service import Service
 
+EXPOSED = ("x-seed", "x-relume-model", "x-relume-job", "server-timing", "retry-after", "location")
 _ABOUT = """\
 Send a damaged picture, get it back whole. `POST /api/v1/restore` answers with the picture;
-`POST /api/v1/jobs` answers at once and the work goes on behind, with progress, preview and cancelling. The same
-picture with the same options is the same job, however often it is sent. Errors are problem details (RFC 9457).
+`POST /api/v1/jobs` answers at once and the work goes on behind, with progress, preview and cancelling. The
+same picture with the same options is the same job, however often it is sent. Errors are problem details
+(RFC 9457).
 """
 
 
@@ -48,14 +50,7 @@ def make_app(service: Service) -> FastAPI:
             allow_origins=list(service.web.origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization"],
-            expose_headers=[
-                "x-seed",
-                "x-relume-model",
-                "x-relume-job",
-                "server-timing",
-                "retry-after",
-                "location",
-            ],
+            expose_headers=[*EXPOSED],
         )
     app.add_middleware(Guard, service=service)
     return app
