@@ -1,0 +1,148 @@
+r"""Real processes, killed: no accepted job is lost, no result is there twice."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from relume import image
+from relume.image import Image
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+# One picture of many tiles is about a second of work, even for an engine that does nothing.
+LARGE = 1200
+
+
+def png(side: int = 40, seed: int = 0) -> bytes:
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (max(1, side // 8), max(1, side // 8), 3))
+    levels = small.repeat(8, axis=0).repeat(8, axis=1)
+    return image.encode(Image((levels / 255).astype(np.float32)))
+
+
+def submit(service: Any, picture: bytes, **options: Any) -> str:
+    status, _, body = service.send("/api/v1/jobs", picture, **options)
+    assert status == 202, body
+    return str(json.loads(body)["id"])
+
+
+def check(service: Any, id: str, picture: bytes) -> None:
+    """The result is what the null engine makes of the picture: the picture itself."""
+    status, _, body = service.call(f"/api/v1/jobs/{id}/result")
+    assert status == 200
+    np.testing.assert_array_equal(image.read(body).pixels, image.read(picture).pixels)
+
+
+def results(data: Path) -> int:
+    return len(list((data / "jobs").glob("*/result.json")))
+
+
+def is_running(job: dict[str, Any]) -> bool:
+    return bool(job["state"] == "running" and job.get("progress", {}).get("tile", 0) > 1)
+
+
+def is_done(job: dict[str, Any]) -> bool:
+    assert job["state"] != "failed", job
+    return bool(job["state"] == "done")
+
+
+def test_a_killed_worker_is_replaced_and_its_job_is_done(serve: Callable[..., Any], tmp_path: Path) -> None:
+    service = serve("-v")
+    pictures = [png(LARGE, 1), png(40, 2)]
+    ids = [submit(service, picture) for picture in pictures]
+    service.until(ids[0], is_running)
+    (worker,) = service.workers()
+    os.kill(worker, signal.SIGKILL)
+    for id, picture in zip(ids, pictures, strict=True):
+        service.until(id, is_done)
+        check(service, id, picture)
+    assert results(tmp_path / "data") == 2 and service.workers() != [worker]
+    # It says what it does, and nothing about the pictures.
+    assert any("is done" in line for line in service.lines)
+    assert "grandmother" not in "".join(service.lines)
+
+
+def test_a_killed_server_loses_nothing(serve: Callable[..., Any], tmp_path: Path) -> None:
+    first = serve()
+    pictures = [png(LARGE, 1), png(40, 2), png(41, 3)]
+    ids = [submit(first, picture) for picture in pictures]
+    first.until(ids[0], is_running)
+    first.process.kill()
+    first.process.wait()
+    second = serve()
+    for id, picture in zip(ids, pictures, strict=True):
+        second.until(id, is_done)
+        check(second, id, picture)
+    assert results(tmp_path / "data") == 3
+    # Sending one of them again finds it done.
+    assert submit(second, pictures[0]) == ids[0]
+    assert second.job(ids[0])["state"] == "done"
+
+
+def test_killing_all_at_many_moments(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """Server and worker die together, at another moment each time; what was accepted is done in the end."""
+    accepted: dict[str, bytes] = {}
+    for wait in (0.0, 0.15, 0.4):
+        service = serve()
+        for _ in range(2):
+            picture = png(400, len(accepted))
+            accepted[submit(service, picture)] = picture
+        time.sleep(wait)
+        service.close()
+    service = serve()
+    for id, picture in accepted.items():
+        service.until(id, is_done)
+        check(service, id, picture)
+    assert results(tmp_path / "data") == len(accepted) == 6
+    counts = service.call("/metrics")[2].decode()
+    assert 'relume_jobs{state="done"} 6.0' in counts and 'relume_jobs_ended_total{state="done"} 6.0' in counts
+
+
+def test_an_orderly_end_answers_503_finishes_and_keeps_the_rest(serve: Callable[..., Any]) -> None:
+    first = serve("--drain", "60s")
+    pictures = [png(LARGE, 1), png(40, 2)]
+    ids = [submit(first, picture) for picture in pictures]
+    first.until(ids[0], is_running)
+    begun = len(first.workers())
+    status, answered = 0, 0
+    # A request that waits for its answer keeps the server up while it drains.
+    import threading
+
+    waiting = threading.Thread(target=lambda: answers.append(first.send("/api/v1/restore", pictures[0])))
+    answers: list[Any] = []
+    waiting.start()
+    time.sleep(0.3)
+    first.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while status != 503 and time.monotonic() < deadline:
+        status, headers, _ = first.call("/readyz")
+        answered += 1
+    assert status == 503 and int(headers["retry-after"]) > 0
+    status, headers, body = first.send("/api/v1/jobs", png(50, 9))
+    assert status == 503 and headers["content-type"] == "application/problem+json", body
+    waiting.join(60)
+    assert first.process.wait(60) == 0 and answers[0][0] == 200 and begun == 1
+    second = serve()
+    for id, picture in zip(ids, pictures, strict=True):
+        second.until(id, is_done)
+        check(second, id, picture)
+
+
+def test_cancelling_stops_a_running_job_and_deletes_it(serve: Callable[..., Any], tmp_path: Path) -> None:
+    service = serve()
+    id = submit(service, png(2 * LARGE, 1), samples=16)
+    service.until(id, is_running)
+    assert service.call(f"/api/v1/jobs/{id}", method="DELETE")[0] == 204
+    assert service.call(f"/api/v1/jobs/{id}")[0] == 404
+    # The worker is free again, long before sixteen samples could be drawn.
+    small = submit(service, png(40, 2))
+    service.until(small, is_done, seconds=20)
+    assert len(list((tmp_path / "data" / "jobs").iterdir())) == 1
