@@ -73,14 +73,18 @@ def facts() -> dict[str, Any]:
 @pytest.fixture
 def hollow_bundle(tmp_path: Path, facts: dict[str, Any]) -> Bundle:
     """A bundle with a whole card and hollow files: enough for the null engine, made without torch."""
+    return _hollow(tmp_path / "tiny", facts)
+
+
+def _hollow(path: Path, facts: dict[str, Any]) -> Bundle:
     from safetensors.numpy import save_file
 
-    with bundle.writing(tmp_path / "tiny") as folder:
+    with bundle.writing(path) as folder:
         save_file({"local.a": np.ones(2, np.float16)}, folder / bundle.WEIGHTS)
         for graph in facts["graphs"].values():
             (folder / graph["file"]).write_bytes(b"a graph")
         bundle.write_card(folder, facts)
-    return bundle.find(tmp_path / "tiny")
+    return bundle.find(path)
 
 
 @pytest.fixture(scope="session")
@@ -234,3 +238,14 @@ def serve(hollow_bundle: Bundle, tmp_path: Path) -> Iterator[Serve]:
     yield start
     for each in running:
         each.close()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for all tests that leave it alive."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("sqlalchemy")
+    folder = tmp_path_factory.mktemp("service")
+    running = Running(_hollow(folder / "tiny", _facts()), folder / "data")
+    yield running
+    running.close()
