@@ -71,7 +71,10 @@ class Photo {
     this.part(".open").setAttribute("aria-label", `Look at ${file.name}`);
     this.part(".open").addEventListener("click", () => photos.show(this));
     this.part(".cancel").addEventListener("click", () => this.cancel());
-    if (/^image\/(jpeg|png|webp|bmp)$/.test(file.type)) this.picture(file);
+    if (/^image\/(jpeg|png|webp|bmp)$/.test(file.type)) { // what every browser shows by itself
+      this.shown = file;
+      this.picture(file);
+    }
   }
 
   part(selector) { return this.element.querySelector(selector); }

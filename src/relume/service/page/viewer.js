@@ -66,7 +66,7 @@ export class Viewer {
   async show(photo) {
     this.photo?.element.classList.remove("shown");
     photo.element.classList.add("shown");
-    if (this.photo !== photo || !photo.done || this.job !== photo.job.id) this.clear();
+    if (this.photo !== photo || this.job !== (photo.done ? photo.job.id : null)) this.clear();
     this.photo = photo;
     $("#viewer").hidden = false;
     $("#name").textContent = photo.file.name;
@@ -75,7 +75,7 @@ export class Viewer {
   }
 
   clear() {
-    this.job = null;
+    this.job = this.before = null;
     this.edit(false);
     this.guess(false);
     this.urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
@@ -96,8 +96,8 @@ export class Viewer {
 
   showPreview(photo) {
     if (!photo.preview || photo.done) return;
-    const url = this.url(photo.preview);
-    this.pictures(url, url, photo.job);
+    this.before ??= this.url(photo.shown ?? photo.preview);
+    this.pictures(this.before, this.url(photo.preview), photo.job);
     $("#facts").textContent = "This is a small preview; the work goes on.";
   }
 

@@ -124,6 +124,7 @@ async def preview(id: str, service: Served) -> Response:
     """A small picture of the job while it runs."""
     job = await service.job(id)
     if not await run_in_threadpool(service.folders.has, job.folder, "preview.jpg"):
+        await service.job(id)  # deleted a moment ago?
         raise NotReady("there is no preview yet")
     return Response(
         await run_in_threadpool(service.folders.read, job.folder, "preview.jpg"), media_type="image/jpeg"
