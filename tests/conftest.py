@@ -3,9 +3,11 @@ r"""Models for the tests: small, made here, and never downloaded."""
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -151,6 +153,7 @@ class Running:
     def __init__(self, bundle: Bundle, data: Path, *options: str) -> None:
         command = [sys.executable, "-m", "relume", "serve", "--port", "0", "--data", str(data)]
         command += ["--model", str(bundle.path), "--engine", "null", *options]
+        self.data = data
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         self.lines: list[str] = []
@@ -249,3 +252,47 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(_hollow(folder / "tiny", _facts()), folder / "data")
     yield running
     running.close()
+
+
+def _postgres_binaries() -> Path | None:
+    found = [Path(name).resolve().parent for name in [shutil.which("initdb")] if name]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in found if (folder / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server that belongs to these tests alone and listens on no network."""
+    pytest.importorskip("psycopg")
+    binaries = _postgres_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed")
+    root = os.geteuid() == 0
+    if root and shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+    folder = Path(tempfile.mkdtemp(prefix="relume-pg-"))
+    as_user = []
+    if root:
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+
+    def run(name: str, *arguments: str) -> None:
+        subprocess.run(
+            [*as_user, binaries / name, *arguments],
+            check=True,
+            cwd=folder,
+            timeout=60,
+            stdout=subprocess.DEVNULL,
+        )
+
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    try:
+        run("initdb", "-D", f"{folder}/data", "-U", "relume", "--auth=trust", "--no-sync")
+        run("pg_ctl", "-w", "-D", f"{folder}/data", "-l", f"{folder}/log", "-o", options, "start")
+        yield f"postgresql://relume@/postgres?host={folder}"
+        run("pg_ctl", "-w", "-m", "immediate", "-D", f"{folder}/data", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

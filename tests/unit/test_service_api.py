@@ -1,5 +1,6 @@
 r"""The HTTP API, in one process: answers, problems, limits, who may call."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -295,6 +296,28 @@ def test_the_page_comes_whole_and_from_here_alone(site: Site) -> None:
         assert text and "//cdn" not in text and "https://" not in text
     for outside in ("../app.py", "..%2fapp.py", "__init__.py", "%00", "nothing.js"):
         assert site.http.get(f"/page/{outside}").status_code == 404
+
+
+def test_an_upload_that_does_not_come_on_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relume.service.guard.IDLE", 0.05)
+    said: list[dict[str, Any]] = []
+
+    async def one_slow_upload() -> None:
+        first = [{"type": "http.request", "body": b"--x\r\n", "more_body": True}]
+
+        async def receive() -> Any:
+            return first.pop() if first else await asyncio.sleep(3600)
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=x")]
+        scope = {"type": "http", "method": "POST", "path": "/api/v1/jobs", "raw_path": b"/api/v1/jobs"}
+        scope |= {"headers": headers, "query_string": b"", "scheme": "http", "http_version": "1.1"}
+        await asyncio.wait_for(make_app(site.service)(scope, receive, send), 20)
+
+    asyncio.run(one_slow_upload())
+    assert said[0]["status"] == 408
 
 
 def test_models_and_metrics(site: Site, hollow_bundle: Bundle) -> None:

@@ -3,7 +3,9 @@ r"""Real processes, killed: no accepted job is lost, no result is there twice.""
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from relume.image import Image
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 # One picture of many tiles is about a second of work, even for an engine that does nothing.
-LARGE = 1200
+LARGE = 900
 
 
 def png(side: int = 40, seed: int = 0) -> bytes:
@@ -111,33 +113,29 @@ def test_an_orderly_end_answers_503_finishes_and_keeps_the_rest(serve: Callable[
     pictures = [png(LARGE, 1), png(40, 2)]
     ids = [submit(first, picture) for picture in pictures]
     first.until(ids[0], is_running)
-    begun = len(first.workers())
-    status, answered = 0, 0
-    # A request that waits for its answer keeps the server up while it drains.
-    import threading
-
-    waiting = threading.Thread(target=lambda: answers.append(first.send("/api/v1/restore", pictures[0])))
+    status = 0
     answers: list[Any] = []
+    # A request that waits for its answer keeps the server up while it drains.
+    waiting = threading.Thread(target=lambda: answers.append(first.send("/api/v1/restore", pictures[0])))
     waiting.start()
     time.sleep(0.3)
     first.process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + 10
     while status != 503 and time.monotonic() < deadline:
         status, headers, _ = first.call("/readyz")
-        answered += 1
     assert status == 503 and int(headers["retry-after"]) > 0
     status, headers, body = first.send("/api/v1/jobs", png(50, 9))
     assert status == 503 and headers["content-type"] == "application/problem+json", body
     waiting.join(60)
-    assert first.process.wait(60) == 0 and answers[0][0] == 200 and begun == 1
+    assert first.process.wait(60) == 0 and answers[0][0] == 200
     second = serve()
     for id, picture in zip(ids, pictures, strict=True):
         second.until(id, is_done)
         check(second, id, picture)
 
 
-def test_cancelling_stops_a_running_job_and_deletes_it(serve: Callable[..., Any], tmp_path: Path) -> None:
-    service = serve()
+def test_cancelling_stops_a_running_job_and_deletes_it(service: Any) -> None:
+    before = set((service.data / "jobs").iterdir())
     id = submit(service, png(2 * LARGE, 1), samples=16)
     service.until(id, is_running)
     assert service.call(f"/api/v1/jobs/{id}", method="DELETE")[0] == 204
@@ -145,4 +143,47 @@ def test_cancelling_stops_a_running_job_and_deletes_it(serve: Callable[..., Any]
     # The worker is free again, long before sixteen samples could be drawn.
     small = submit(service, png(40, 2))
     service.until(small, is_done, seconds=20)
-    assert len(list((tmp_path / "data" / "jobs").iterdir())) == 1
+    assert service.call(f"/api/v1/jobs/{small}", method="DELETE")[0] == 204
+    assert set((service.data / "jobs").iterdir()) == before
+
+
+def test_two_workers_on_postgresql_one_killed(
+    serve: Callable[..., Any], postgres: str, tmp_path: Path
+) -> None:
+    """The table in PostgreSQL, the pictures in a folder that both workers see."""
+    service = serve("--database", postgres, "--workers", "2")
+    pictures = [png(LARGE, 1), png(LARGE, 2), png(40, 3)]
+    ids = [submit(service, picture) for picture in pictures]
+    for id in ids[:2]:
+        service.until(id, is_running)
+    os.kill(service.workers()[0], signal.SIGKILL)
+    for id, picture in zip(ids, pictures, strict=True):
+        service.until(id, is_done)
+        check(service, id, picture)
+    assert results(tmp_path / "data") == 3 and not list((tmp_path / "data").glob("*.db"))
+    for id in ids:
+        assert service.call(f"/api/v1/jobs/{id}", method="DELETE")[0] == 204
+
+
+def test_who_hangs_up_ends_the_work_and_leaves_nothing(service: Any) -> None:
+    host, port = service.address.removeprefix("http://").split(":")
+    form = b"--x\r\nContent-Disposition: form-data; name=samples\r\n\r\n16\r\n--x\r\n"
+    form += (
+        b"Content-Disposition: form-data; name=picture; filename=a\r\n\r\n" + png(LARGE, 5) + b"\r\n--x--\r\n"
+    )
+    head = f"POST /api/v1/restore HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(form)}\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    jobs = service.data / "jobs"
+    before = set(jobs.iterdir())
+
+    def wait(met: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not met():
+            assert time.monotonic() < deadline, "".join(service.lines)
+            time.sleep(0.02)
+
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + form)
+        wait(lambda: any((folder / "preview.jpg").exists() for folder in set(jobs.iterdir()) - before))
+    wait(lambda: set(jobs.iterdir()) == before)
+    assert 'relume_jobs{state="running"} 0.0' in service.call("/metrics")[2].decode()

@@ -92,7 +92,8 @@ class Guard:
         if token is None:
             return True
         kind, _, given = headers.get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
+        shown = given.strip().encode("latin-1")  # a header's bytes, as they came
+        return kind.lower() == "bearer" and hmac.compare_digest(shown, token.encode())
 
     def _counted(self, receive: Receive) -> Receive:
         taken, complete = 0, False
