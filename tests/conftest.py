@@ -205,6 +205,7 @@ class Running:
             job = self.job(id)
             if met(job):
                 return job
+            assert job["state"] not in ("done", "failed"), f"over before it was so: {job}"
             time.sleep(0.02)
         raise AssertionError(f"{job} after {seconds} s; the service said: {''.join(self.lines)}")
 

@@ -19,8 +19,8 @@ from relume.image import Image
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
-# One picture of many tiles is about a second of work, even for an engine that does nothing.
-LARGE = 900
+# 32 evaluations of each of many tiles are seconds of work, even for an engine that does nothing.
+LARGE, DRAWS = 640, 8
 
 
 def png(side: int = 40, seed: int = 0) -> bytes:
@@ -31,7 +31,7 @@ def png(side: int = 40, seed: int = 0) -> bytes:
 
 
 def submit(service: Any, picture: bytes, **options: Any) -> str:
-    status, _, body = service.send("/api/v1/jobs", picture, **options)
+    status, _, body = service.send("/api/v1/jobs", picture, **{"samples": DRAWS, **options})
     assert status == 202, body
     return str(json.loads(body)["id"])
 
@@ -96,7 +96,7 @@ def test_killing_all_at_many_moments(serve: Callable[..., Any], tmp_path: Path) 
         service = serve()
         for _ in range(2):
             picture = png(400, len(accepted))
-            accepted[submit(service, picture)] = picture
+            accepted[submit(service, picture, samples=1)] = picture
         time.sleep(wait)
         service.close()
     service = serve()
@@ -116,7 +116,9 @@ def test_an_orderly_end_answers_503_finishes_and_keeps_the_rest(serve: Callable[
     status = 0
     answers: list[Any] = []
     # A request that waits for its answer keeps the server up while it drains.
-    waiting = threading.Thread(target=lambda: answers.append(first.send("/api/v1/restore", pictures[0])))
+    waiting = threading.Thread(
+        target=lambda: answers.append(first.send("/api/v1/restore", pictures[0], samples=DRAWS))
+    )
     waiting.start()
     time.sleep(0.3)
     first.process.send_signal(signal.SIGTERM)
@@ -187,3 +189,15 @@ def test_who_hangs_up_ends_the_work_and_leaves_nothing(service: Any) -> None:
         wait(lambda: any((folder / "preview.jpg").exists() for folder in set(jobs.iterdir()) - before))
     wait(lambda: set(jobs.iterdir()) == before)
     assert 'relume_jobs{state="running"} 0.0' in service.call("/metrics")[2].decode()
+
+
+def test_an_engine_that_cannot_run_ends_the_service_with_its_reason(serve: Callable[..., Any]) -> None:
+    service = serve("--engine", "null", "--device", "cuda")
+    assert service.process.wait(60) == 1
+    said = "".join(service.lines)
+    assert "engine null has no device cuda" in said and "no worker can start" in said
+
+
+def test_a_port_that_is_taken_is_an_error(service: Any, serve: Callable[..., Any]) -> None:
+    with pytest.raises(AssertionError, match="give another --port"):
+        serve("--port", service.address.rsplit(":", 1)[1])

@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from relume.errors import RelumeError, UsageError
+from relume.errors import RelumeError, ServiceError, UsageError
 from relume.service.app import make_app
 from relume.service.config import Config, Web
 from relume.service.leases import Observer
@@ -46,13 +46,13 @@ def serve(config: Config, web: Web, *, worker: Sequence[str], told: Callable[[st
     ------
     UsageError
         Nothing can listen there.
+    ServiceError
+        No worker can start.
     """
     service = Service.open(config, web)
     listening = _listen(web)
     command = [*worker, "--parent", str(os.getpid())]
     observer = Observer(service.store, lease=config.lease, attempts=config.attempts)
-    workers = Workers(command, web.workers, lambda: _quietly(lambda: observer.look(service.clock.now())))
-    service.alive = lambda: workers.alive
     options = uvicorn.Config(
         make_app(service),
         log_config=None,
@@ -62,6 +62,13 @@ def serve(config: Config, web: Web, *, worker: Sequence[str], told: Callable[[st
         timeout_graceful_shutdown=2,
     )
     server = Server(options, service)
+    workers = Workers(
+        command,
+        web.workers,
+        died=lambda: _quietly(lambda: observer.look(service.clock.now())),
+        hopeless=server.give_up,
+    )
+    service.alive = lambda: workers.alive
     over = threading.Event()
     sweeper = threading.Thread(target=_sweep, args=(service, over), daemon=True, name="sweeper")
     workers.start()
@@ -73,6 +80,8 @@ def serve(config: Config, web: Web, *, worker: Sequence[str], told: Callable[[st
         over.set()
         workers.stop(0.0 if server.hurried else max(0.0, server.deadline - time.monotonic()))
         service.store.close()
+    if server.hopeless:
+        raise ServiceError("no worker can start, for the reason above; relume doctor tells what runs here")
 
 
 class Server(uvicorn.Server):
@@ -81,7 +90,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self.hurried = False
+        self.hurried = self.hopeless = False
         self.deadline = time.monotonic()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -93,6 +102,10 @@ class Server(uvicorn.Server):
         self._service.draining.set()
         self.deadline = time.monotonic() + self._service.web.drain
         asyncio.get_event_loop().create_task(self._drain())
+
+    def give_up(self) -> None:
+        """Ends it all: there will never be a worker."""
+        self.hopeless = self.should_exit = True
 
     async def _drain(self) -> None:
         while time.monotonic() < self.deadline and self._service.answering > 0:

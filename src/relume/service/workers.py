@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from relume.errors import BundleError, EngineError, UsageError
+
 log = logging.getLogger("relume.service")
 
+HOPELESS = {error.exit_code for error in (UsageError, BundleError, EngineError)}
 LOOK = 0.1  # seconds between two looks at the processes
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0  # seconds before a worker that died is started again
 
@@ -21,16 +24,20 @@ class _Place:
     began: float = 0.0
     wait: float = FIRST_WAIT
     due: float = 0.0
+    starts: int = 0
 
 
 class Workers:
     """``count`` processes of one command.
 
-    ``died`` is called after each death, so that the job of the dead can be given to another at once.
+    ``died`` is called after each death, so that the job of the dead can be given to another at once;
+    ``hopeless`` when one ends at its very start because the model or the engine cannot be had.
     """
 
-    def __init__(self, command: Sequence[str], count: int, died: Callable[[], None]) -> None:
-        self._command, self._died = list(command), died
+    def __init__(
+        self, command: Sequence[str], count: int, *, died: Callable[[], None], hopeless: Callable[[], None]
+    ) -> None:
+        self._command, self._died, self._hopeless = list(command), died, hopeless
         self._places = [_Place() for _ in range(count)]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="workers")
@@ -70,13 +77,17 @@ class Workers:
     def _tend(self, place: _Place) -> None:
         now = time.monotonic()
         if place.process is not None and place.process.poll() is not None:
-            log.warning("a worker ended with code %s", place.process.returncode)
+            code = place.process.returncode
+            log.warning("a worker ended with code %s", code)
+            if code in HOPELESS and place.starts == 1:
+                self._hopeless()
             place.process = None
             place.wait = FIRST_WAIT if now - place.began > LONGEST_WAIT else min(2 * place.wait, LONGEST_WAIT)
             place.due = now + place.wait
             self._died()
         if place.process is None and now >= place.due and not self._over.is_set():
             place.process, place.began = subprocess.Popen(self._command), now
+            place.starts += 1
 
 
 def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
