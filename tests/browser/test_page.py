@@ -74,6 +74,12 @@ def done(page: Any, count: int = 1) -> None:
     expect(page.locator("#photos li.done")).to_have_count(count, timeout=30_000)
 
 
+def seen_whole(page: Any) -> None:
+    """The first one is done, and the viewer shows all of it."""
+    done(page)
+    expect(page.locator("#facts")).to_contain_text("pixels", timeout=30_000)
+
+
 def shot(page: Any, name: str) -> None:
     if SHOTS:
         page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
@@ -117,7 +123,7 @@ def test_many_at_once_with_progress_preview_and_cancel(page: Any, tmp_path: Path
 
 def test_the_damage_is_edited_and_the_picture_restored_again(page: Any, tmp_path: Path, service: Any) -> None:
     add(page, photograph(tmp_path / "a.png", 6))
-    done(page)
+    seen_whole(page)
     marked = """() => { const c = document.querySelector('#mask'); const p = c.getContext('2d')
         .getImageData(0, 0, c.width, c.height).data; let n = 0;
         for (let k = 3; k < p.length; k += 4) n += p[k] > 127; return n; }"""
@@ -160,7 +166,7 @@ def test_the_damage_is_edited_and_the_picture_restored_again(page: Any, tmp_path
 def test_the_guesswork_can_be_seen(page: Any, tmp_path: Path) -> None:
     page.check("[name=uncertainty]")
     add(page, photograph(tmp_path / "a.png", 7))
-    done(page)
+    seen_whole(page)
     page.click("#guess")
     expect(page.locator("#overlay")).to_be_visible()
     page.keyboard.press("u")
@@ -169,7 +175,7 @@ def test_the_guesswork_can_be_seen(page: Any, tmp_path: Path) -> None:
 
 def test_zooming_down_to_the_pixels(page: Any, tmp_path: Path) -> None:
     add(page, photograph(tmp_path / "a.png", 8))
-    done(page)
+    seen_whole(page)
     page.click("#zoom-one")
     expect(page.locator("#zoom-shown")).to_have_text("100 %")
     assert page.locator("#stage").bounding_box()["width"] == 180
@@ -206,7 +212,7 @@ def test_dropping_and_pasting(page: Any, tmp_path: Path) -> None:
 
 def test_by_keyboard_alone(page: Any, tmp_path: Path) -> None:
     add(page, photograph(tmp_path / "a.png", 12))
-    done(page)
+    seen_whole(page)
     reached = []
     for _ in range(30):
         page.keyboard.press("Tab")
@@ -251,7 +257,7 @@ def test_on_a_phone_light_and_dark(page: Any, tmp_path: Path, scheme: str) -> No
     page.set_viewport_size({"width": 360, "height": 740})
     page.emulate_media(color_scheme=scheme)
     add(page, photograph(tmp_path / "a-long-name-of-a-photograph-that-would-not-fit-on-a-phone.png", 16))
-    done(page)
+    seen_whole(page)
     page.click("#edit")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
