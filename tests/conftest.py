@@ -1,6 +1,19 @@
 r"""Models for the tests: small, made here, and never downloaded."""
 
-from collections.abc import Callable
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +75,18 @@ def facts() -> dict[str, Any]:
 @pytest.fixture
 def hollow_bundle(tmp_path: Path, facts: dict[str, Any]) -> Bundle:
     """A bundle with a whole card and hollow files: enough for the null engine, made without torch."""
+    return _hollow(tmp_path / "tiny", facts)
+
+
+def _hollow(path: Path, facts: dict[str, Any]) -> Bundle:
     from safetensors.numpy import save_file
 
-    with bundle.writing(tmp_path / "tiny") as folder:
+    with bundle.writing(path) as folder:
         save_file({"local.a": np.ones(2, np.float16)}, folder / bundle.WEIGHTS)
         for graph in facts["graphs"].values():
             (folder / graph["file"]).write_bytes(b"a graph")
         bundle.write_card(folder, facts)
-    return bundle.find(tmp_path / "tiny")
+    return bundle.find(path)
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +145,155 @@ def tiny_bundle(
             )
         bundle.write_card(folder, facts)
     return bundle.find(path)
+
+
+class Running:
+    """A real ``relume serve`` in a process of its own, on a free port, with the null engine."""
+
+    def __init__(self, bundle: Bundle, data: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "relume", "serve", "--port", "0", "--data", str(data)]
+        command += ["--model", str(bundle.path), "--engine", "null", *options]
+        self.data = data
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.lines: list[str] = []
+        self.address = ""
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if " listens on " in line:
+                self.address = line.split()[-1]
+                break
+        assert self.address, "".join(self.lines)
+        threading.Thread(target=self.lines.extend, args=(self.process.stderr,), daemon=True).start()
+
+    def call(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (in lower case) and body of an answer, whatever the status."""
+        wanted = urllib.request.Request(self.address + path, body, headers or {}, method=method)
+        try:
+            with urllib.request.urlopen(wanted, timeout=60) as answer:
+                return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+    def send(self, path: str, picture: bytes, **fields: Any) -> tuple[int, dict[str, str], bytes]:
+        """Posts a form with a picture."""
+        mark = secrets.token_hex(16)
+        parts = [(f'name="{name}"', str(value).encode()) for name, value in fields.items()]
+        parts.append(('name="picture"; filename="grandmother.png"', picture))
+        head = f"--{mark}\r\nContent-Disposition: form-data; "
+        body = b"".join(f"{head}{name}\r\n\r\n".encode() + value + b"\r\n" for name, value in parts)
+        kind = {"content-type": f"multipart/form-data; boundary={mark}"}
+        return self.call(path, method="POST", body=body + f"--{mark}--\r\n".encode(), headers=kind)
+
+    def job(self, id: str) -> dict[str, Any]:
+        """What the service says about a job."""
+        found: dict[str, Any] = json.loads(self.call(f"/api/v1/jobs/{id}")[2])
+        return found
+
+    def until(self, id: str, met: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+        """Waits for a job to be so."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            job = self.job(id)
+            if met(job):
+                return job
+            assert job["state"] not in ("done", "failed"), f"over before it was so: {job}"
+            time.sleep(0.02)
+        raise AssertionError(f"{job} after {seconds} s; the service said: {''.join(self.lines)}")
+
+    def workers(self) -> list[int]:
+        """The process numbers of its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        names = [children, *Path(f"/proc/{self.process.pid}/task").glob("*/children")]
+        return sorted({int(pid) for name in names if name.exists() for pid in name.read_text().split()})
+
+    def close(self) -> None:
+        """Ends it, at once."""
+        workers = self.workers()
+        self.process.kill()
+        self.process.wait()
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+
+
+Serve = Callable[..., Running]
+
+
+@pytest.fixture
+def serve(hollow_bundle: Bundle, tmp_path: Path) -> Iterator[Serve]:
+    """Starts services; all of them work on the same data unless told otherwise, and end with the test."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("sqlalchemy")
+    running: list[Running] = []
+
+    def start(*options: str, data: Path = tmp_path / "data") -> Running:
+        running.append(Running(hollow_bundle, data, *options))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for all tests that leave it alive."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("sqlalchemy")
+    folder = tmp_path_factory.mktemp("service")
+    running = Running(_hollow(folder / "tiny", _facts()), folder / "data")
+    yield running
+    running.close()
+
+
+def _postgres_binaries() -> Path | None:
+    found = [Path(name).resolve().parent for name in [shutil.which("initdb")] if name]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in found if (folder / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server that belongs to these tests alone and listens on no network."""
+    pytest.importorskip("psycopg")
+    binaries = _postgres_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed")
+    root = os.geteuid() == 0
+    if root and shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+    folder = Path(tempfile.mkdtemp(prefix="relume-pg-"))
+    as_user = []
+    if root:
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+
+    def run(name: str, *arguments: str) -> None:
+        subprocess.run(
+            [*as_user, binaries / name, *arguments],
+            check=True,
+            cwd=folder,
+            timeout=60,
+            stdout=subprocess.DEVNULL,
+        )
+
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    try:
+        run("initdb", "-D", f"{folder}/data", "-U", "relume", "--auth=trust", "--no-sync")
+        run("pg_ctl", "-w", "-D", f"{folder}/data", "-l", f"{folder}/log", "-o", options, "start")
+        yield f"postgresql://relume@/postgres?host={folder}"
+        run("pg_ctl", "-w", "-m", "immediate", "-D", f"{folder}/data", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 RUNTIMES = ("torch", "openvino", "onnxruntime", "onnx", "accelerate", "tensorflow")
 MODULES = sorted(info.name for info in pkgutil.walk_packages(relume.__path__, "relume."))
 # What the extras bring: without them these modules cannot be loaded, and need not be.
+NEEDS_SERVE = "relume.service"
 NEEDS_TORCH = ("relume.nets", "relume.train", "relume.degrade.batched", "relume.degrade.illumination.batched")
 
 
@@ -98,6 +99,9 @@ def test_modules_declare_what_is_public_and_hold_it(module: str) -> None:
         if module.startswith("relume.train"):
             pytest.importorskip("accelerate")
             pytest.importorskip("onnx")
+    if module.startswith(NEEDS_SERVE):
+        for name in ("fastapi", "sqlalchemy", "prometheus_client", "uvicorn"):
+            pytest.importorskip(name)
     if module.endswith("__main__"):
         return
     loaded = importlib.import_module(module)

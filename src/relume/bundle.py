@@ -12,7 +12,19 @@ Bundles are looked for in ``$RELUME_HOME/bundles``, in the user's data folder an
 this order.
 """
 
-__all__ = ["Bundle", "Card", "Graph", "Net", "Port", "WEIGHTS", "find", "installed", "writing", "write_card"]
+__all__ = [
+    "Bundle",
+    "Card",
+    "Graph",
+    "Net",
+    "Port",
+    "WEIGHTS",
+    "find",
+    "installed",
+    "user_folder",
+    "writing",
+    "write_card",
+]
 
 import hashlib
 import json
@@ -249,16 +261,25 @@ def _swap(new: Path, target: Path, old: Path, *, overwrite: bool) -> None:
         raise
 
 
-def _roots() -> list[Path]:
+def user_folder() -> Path:
+    """Where relume keeps what belongs to a user: ``$RELUME_HOME``, or a folder of the system's choice."""
     home = os.environ.get("RELUME_HOME")
+    return Path(home).expanduser() if home else _data_folder()
+
+
+def _data_folder() -> Path:
     if sys.platform == "win32":
         data = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
         data = Path.home() / "Library" / "Application Support"
     else:
         data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    own = [Path(home).expanduser() / "bundles"] if home else []
-    return [*own, data / "relume" / "bundles", Path(__file__).parent / "bundles"]
+    return data / "relume"
+
+
+def _roots() -> list[Path]:
+    folders = dict.fromkeys([user_folder(), _data_folder()])
+    return [*(folder / "bundles" for folder in folders), Path(__file__).parent / "bundles"]
 
 
 def _open(path: Path) -> Bundle:

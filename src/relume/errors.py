@@ -21,7 +21,15 @@ holds the way out; its ``exit_code`` is what the command line ends with.
     │   ├── EngineUnavailable       6   the engine, device or precision asked for cannot run here
     │   └── OutOfMemory             6   the device or the stated memory bound is too small
     ├── MissingExtra                6   an optional dependency is not installed (also an ImportError)
-    └── TrainingError               1   a run cannot start, resume or continue
+    ├── TrainingError               1   a run cannot start, resume or continue
+    └── ServiceError                1   the service cannot take or keep work
+        ├── Busy                    1   the queue is full; holds when to come back
+        ├── Draining                1   the service is about to stop
+        ├── NoSuchJob               1   there is no such job (any more)
+        ├── NotReady                1   the job has no result (yet)
+        ├── LostLease               1   another worker has the job, or it was deleted
+        ├── StoreFull               1   no room is left for pictures or jobs
+        └── StoreBroken             1   the job table cannot be read or reached
 """
 
 __all__ = [
@@ -42,6 +50,14 @@ __all__ = [
     "OutOfMemory",
     "MissingExtra",
     "TrainingError",
+    "ServiceError",
+    "Busy",
+    "Draining",
+    "NoSuchJob",
+    "NotReady",
+    "LostLease",
+    "StoreFull",
+    "StoreBroken",
 ]
 
 
@@ -129,3 +145,39 @@ class MissingExtra(RelumeError, ImportError):
 
 class TrainingError(RelumeError):
     """A training run cannot start, resume or continue."""
+
+
+class ServiceError(RelumeError):
+    """The service cannot take or keep work."""
+
+
+class Busy(ServiceError):
+    """The queue is full; ``retry_after`` says in how many seconds there should be room."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Draining(ServiceError):
+    """The service is about to stop and takes nothing new."""
+
+
+class NoSuchJob(ServiceError):
+    """There is no such job: it never was, it was deleted, or its time is over."""
+
+
+class NotReady(ServiceError):
+    """The job has no result, not yet or not at all."""
+
+
+class LostLease(ServiceError):
+    """The job was given to another worker, or deleted, while this one worked on it."""
+
+
+class StoreFull(ServiceError):
+    """No room is left on the disk for pictures or jobs."""
+
+
+class StoreBroken(ServiceError):
+    """The job table cannot be read or reached."""

@@ -1,6 +1,6 @@
 r"""Files: written whole or not at all, and read with errors that name them."""
 
-__all__ = ["placing", "reading", "one_line"]
+__all__ = ["one_line", "place", "placing", "reading"]
 
 import os
 import secrets
@@ -44,7 +44,29 @@ def placing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
     exists = OutputExists(f"{path} exists; choose another name, or ask for overwriting")
     if not overwrite and Path(path).exists():
         raise exists
-    target = Path(path).resolve()
+    try:
+        with _beside(Path(path), overwrite=overwrite) as part:
+            yield part
+    except FileExistsError as error:
+        raise exists from error
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {one_line(error.strerror or error)}") from error
+
+
+def place(data: bytes, path: Path, *, overwrite: bool) -> None:
+    """Writes beside the target, then moves it there in one step; on any failure nothing is left behind.
+
+    Raises:
+        FileExistsError: when a file stands there and ``overwrite`` is false.
+        OSError: when the folder is missing, full or not writable.
+    """
+    with _beside(path, overwrite=overwrite) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def _beside(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    target = path.resolve()
     part = target.with_name(f".relume-{secrets.token_hex(8)}.part")
     try:
         # 0o666, less what the umask takes: a file like any other (tempfile would make it private)
@@ -58,10 +80,6 @@ def placing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
             part.replace(target)
         else:
             _claim(part, target)
-    except FileExistsError as error:
-        raise exists from error
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {one_line(error.strerror or error)}") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -31,6 +31,14 @@ EXIT_CODES = {
     "OutOfMemory": 6,
     "MissingExtra": 6,
     "TrainingError": 1,
+    "ServiceError": 1,
+    "Busy": 1,
+    "Draining": 1,
+    "NoSuchJob": 1,
+    "NotReady": 1,
+    "LostLease": 1,
+    "StoreFull": 1,
+    "StoreBroken": 1,
 }
 
 

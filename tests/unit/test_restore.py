@@ -16,7 +16,9 @@ from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
 from relume.tasks.field import noise_at
+from relume.tasks.progress import Moment
 from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
+from relume.tiles import grid
 
 SIZES = [(1, 1), (5, 300), (64, 64), (65, 63), (150, 131)]
 
@@ -167,6 +169,40 @@ def test_progress_ends_at_the_total(model: Restorer) -> None:
     seen: list[tuple[int, int]] = []
     model.restore(image.from_array(levels(100, 100)), progress=lambda a, b: seen.append((a, b)))
     assert seen == [(i + 1, len(seen)) for i in range(len(seen))]
+
+
+def test_every_evaluation_is_told_with_its_place(model: Restorer) -> None:
+    given = image.from_array(levels(100, 90))
+    seen: list[Moment] = []
+    out = model.restore(given, Settings(steps=2, tone=False), observe=seen.append)
+    tiles = len(grid(100, 90, 64, 16))
+    assert [(m.tile, m.step) for m in seen] == [(j + 1, i + 1) for j in range(tiles) for i in range(2)]
+    assert {(m.tiles, m.steps, m.sample, m.samples) for m in seen} == {(tiles, 2, 1, 1)}
+    shares = [m.share for m in seen]
+    assert shares == sorted(shares) and shares[-1] == 1
+    # Where only one tile has a say, the last idea of the tile is the result.
+    last = seen[-1]
+    inner = np.s_[100 - 20 :, 90 - 20 :]
+    want = np.clip(last.clean[100 - 20 - last.y :, 90 - 20 - last.x :], 0, 1)
+    np.testing.assert_allclose(out.image.pixels[inner], want, atol=1e-6)
+
+
+def test_what_an_observer_raises_stops_the_work_there(model: Restorer) -> None:
+    class Enough(Exception):
+        pass
+
+    seen: list[Moment] = []
+
+    def stop(moment: Moment) -> None:
+        seen.append(moment)
+        if (moment.tile, moment.step) == (2, 1):
+            raise Enough
+
+    with pytest.raises(Enough):
+        model.restore(image.from_array(levels(100, 90)), Settings(steps=2), observe=stop)
+    assert len(seen) == 3
+    with pytest.raises(Enough):
+        model.detect(image.from_array(levels(100, 90)), observe=lambda moment: stop(moment))
 
 
 def test_wrong_calls_say_what_is_wrong(model: Restorer, tiny_bundle: Bundle) -> None:

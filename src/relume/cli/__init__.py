@@ -29,7 +29,20 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from relume._version import __version__
-from relume.cli import compare, degrade, doctor, evaluate, export, generate, mask, models, restore, train
+from relume.cli import (
+    compare,
+    degrade,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    mask,
+    models,
+    restore,
+    serve,
+    train,
+    work,
+)
 from relume.cli.console import INTERRUPTED, say
 from relume.cli.options import Parser
 from relume.errors import OutOfMemory, RelumeError
@@ -45,6 +58,8 @@ COMMANDS: list[ModuleType] = [
     train,
     export,
     generate,
+    serve,
+    work,
 ]
 
 _CODES = """\

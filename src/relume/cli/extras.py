@@ -17,6 +17,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "xray": ("scipy", "skimage"),
     "train": ("torch", "onnx", "onnxscript", "accelerate"),
     "tensorboard": ("tensorboard",),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sqlalchemy"),
+    "postgres": ("psycopg",),
 }
 """Extra → the modules that it installs."""
 

@@ -7,6 +7,7 @@ __all__ = [
     "add_output",
     "add_talk",
     "count",
+    "duration",
     "exactly",
     "from_zero",
     "memory",
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 else:
     Subparsers = object
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -49,6 +51,18 @@ def memory(text: str) -> int:
     if match is None or float(match[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; give something like 2G or 800M")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def duration(text: str) -> float:
+    """``90s``, ``10m``, ``24h``, ``7d`` → seconds.
+
+    >>> duration("24h")
+    86400.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give something like 90s, 10m, 24h or 7d")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def count(text: str) -> int:

@@ -307,13 +307,10 @@ def _read(job: Job, entry: Entry, args: argparse.Namespace) -> tuple["Image", "N
 
 
 def _mask(job: Job, given: Path) -> "NDArray[np.float32]":
-    """H×W in [0,1] from a picture of the damage: its mean over the channels."""
-    import numpy as np
-
     from relume import image
+    from relume.tasks.finish import mask_from
 
-    path = _mask_file(job, given) if given.is_dir() else given
-    return np.asarray(image.read(path).pixels.mean(axis=2), dtype=np.float32)
+    return mask_from(image.read(_mask_file(job, given) if given.is_dir() else given))
 
 
 def _mask_file(job: Job, folder: Path) -> Path:

@@ -1,5 +1,6 @@
 r"""Tasks: Image → Image, what a user asks for by name; the only place where the parts meet."""
 
-__all__ = ["Restoration", "Restorer", "Settings"]
+__all__ = ["TONES", "Restoration", "Restorer", "Settings", "Tone"]
 
 from relume.tasks.restore import Restoration, Restorer, Settings
+from relume.tasks.tone import TONES, Tone

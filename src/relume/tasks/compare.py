@@ -1,9 +1,10 @@
 r"""Compare: two pictures → one that shows both, or a page with a slider between them."""
 
-__all__ = ["resized", "side_by_side", "slider"]
+__all__ = ["SLIDER", "flat", "for_screen", "resized", "side_by_side", "slider"]
 
 import base64
 import html
+from importlib.resources import files
 from string import Template
 
 import numpy as np
@@ -16,6 +17,11 @@ from relume.image import Image
 from relume.tasks.finish import three_channels
 
 Array = NDArray[np.float32]
+
+SLIDER = {
+    name: files("relume.tasks").joinpath("slider", name) for name in ("before-after.css", "before-after.js")
+}
+"""Style and script of the slider, for any page that holds the element ``<before-after>``."""
 
 LOSSLESS_PIXELS = 4_000_000  # larger pictures go into a page as JPEG
 
@@ -36,7 +42,7 @@ def side_by_side(before: Image, after: Image, *, gap: int = 16) -> Image:
     """
     if gap < 0:
         raise UsageError(f"a gap of {gap} pixels is none: give 0 or more")
-    shown = [_flat(before), _flat(after)]
+    shown = [flat(before), flat(after)]
     height = max(len(picture) for picture in shown)
     shown = [resized(picture, height, round(picture.shape[1] * height / len(picture))) for picture in shown]
     space = np.ones((height, gap, 3), np.float32)
@@ -69,6 +75,8 @@ def slider(
         after=_data_uri(after),
         before_label=html.escape(labels[0]),
         after_label=html.escape(labels[1]),
+        style=SLIDER["before-after.css"].read_text(encoding="utf-8"),
+        script=SLIDER["before-after.js"].read_text(encoding="utf-8"),
     )
 
 
@@ -86,7 +94,7 @@ def resized(picture: Array, height: int, width: int) -> Array:
     return np.asarray(np.clip(together, 0, 1), dtype=np.float32)
 
 
-def _flat(image: Image) -> Array:
+def flat(image: Image) -> Array:
     """H×W×3 in sRGB, laid over white."""
     picture = three_channels(image.srgb())
     if image.alpha is None:
@@ -95,10 +103,16 @@ def _flat(image: Image) -> Array:
     return np.asarray(picture * alpha + (1 - alpha), dtype=np.float32)
 
 
-def _data_uri(image: Image) -> str:
+def for_screen(image: Image) -> tuple[str, bytes]:
+    """The media type and bytes of a file that every browser shows: PNG, or JPEG where that would be large."""
     kind = "PNG" if image.height * image.width <= LOSSLESS_PIXELS else "JPEG"
-    data = images.encode(Image(_flat(image)), format=kind, bit_depth=8, quality=92)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
+    data = images.encode(Image(flat(image)), format=kind, bit_depth=8, quality=92)
+    return f"image/{kind.lower()}", data
+
+
+def _data_uri(image: Image) -> str:
+    kind, data = for_screen(image)
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 _PAGE = Template("""\
@@ -113,25 +127,11 @@ _PAGE = Template("""\
 <style>
   body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: #222; color: #eee;
     font: 1rem/1.4 system-ui, sans-serif; }
-  figure { position: relative; margin: 0; width: min(100vw, calc(96vh * $width / $height), ${width}px);
-    aspect-ratio: $width / $height; overflow: hidden; --at: 50%; }
-  figure:focus-within { outline: 3px solid #6bf; outline-offset: 2px; }
-  img { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
-  .before { clip-path: inset(0 calc(100% - var(--at)) 0 0); }
-  .line { position: absolute; inset: 0 auto 0 var(--at); width: 2px; margin-left: -1px; background: #fff;
-    box-shadow: 0 0 4px #000; pointer-events: none; }
-  .label { position: absolute; bottom: .6rem; padding: .1rem .5rem; border-radius: .3rem;
-    background: rgb(0 0 0 / 65%); pointer-events: none; }
-  .label.left { left: .6rem; }
-  .label.right { right: .6rem; }
-  input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
-    appearance: none; -webkit-appearance: none; }
-  input::-webkit-slider-thumb { -webkit-appearance: none; width: 2px; height: 100vh; }
-  input::-moz-range-thumb { width: 2px; height: 100vh; border: 0; }
-</style>
+  before-after { --shape: $width / $height; width: min(100vw, calc(96vh * var(--shape)), ${width}px); }
+$style</style>
 </head>
 <body>
-<figure>
+<before-after>
   <img class="after" alt="$after_label" src="$after">
   <img class="before" alt="$before_label" src="$before">
   <div class="line"></div>
@@ -139,13 +139,9 @@ _PAGE = Template("""\
   <span class="label right" aria-hidden="true">$after_label</span>
   <input type="range" min="0" max="100" step="0.5" value="50"
     aria-label="How much of the picture &quot;$before_label&quot; is shown, in percent">
-</figure>
+</before-after>
 <script>
-  const slider = document.querySelector("input");
-  const show = () => slider.parentElement.style.setProperty("--at", slider.value + "%");
-  slider.addEventListener("input", show);
-  show();
-</script>
+$script</script>
 </body>
 </html>
 """)

@@ -1,6 +1,6 @@
 r"""Before and after the nets: channels, grey pictures, and what is to be kept."""
 
-__all__ = ["THRESHOLD", "Spread", "finish", "is_grey", "preserve", "three_channels"]
+__all__ = ["THRESHOLD", "Spread", "finish", "is_grey", "mask_from", "preserve", "three_channels"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,11 @@ class Spread:
         """The sample standard deviation, over channels the root of the mean variance: H×W float32."""
         variance = self._squares.mean(axis=2) / np.float32(max(1, self.count - 1))
         return np.asarray(np.sqrt(np.maximum(variance, 0)), dtype=np.float32)
+
+
+def mask_from(picture: Image) -> Array:
+    """H×W in [0,1] from a picture of the damage: its mean over the channels."""
+    return np.asarray(picture.pixels.mean(axis=2), dtype=np.float32)
 
 
 def three_channels(picture: Array) -> Array:

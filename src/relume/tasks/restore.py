@@ -7,8 +7,6 @@ evaluation or a short residual-shift chain; the rest of the picture never enters
 __all__ = ["Restoration", "Restorer", "Settings"]
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,10 +29,10 @@ from relume.image import Image
 from relume.tasks.field import noise_at
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels
 from relume.tasks.kinds import like, to_image
+from relume.tasks.progress import Observe, Passes, Progress, Stopwatch
 from relume.tasks.tone import TONES, Tone, ToneTransform, apply_transform, cautious, colour, thumbnail
 
 Array = NDArray[np.float32]
-Progress = Callable[[int, int], None]
 
 # What one pixel of the picture costs at the peak (bytes): the picture, its sRGB and toned copies, the stack
 # that is cut into tiles and the result, all float32; and what the rest costs whatever the picture.
@@ -107,6 +105,12 @@ class Settings:
         """How many pictures are drawn."""
         return 8 if self.uncertainty and self.samples == 1 else self.samples
 
+    @property
+    def evaluations(self) -> int:
+        """How often the net is asked about each tile, over all draws."""
+        chained = self.fidelity < 1 or self.draws > 1
+        return self.draws * (self.steps or (CHAIN_STEPS if chained else 1))
+
 
 @dataclass(frozen=True)
 class Restoration:
@@ -170,10 +174,12 @@ class Restorer:
         *,
         mask: Array | None = None,
         progress: Progress | None = None,
+        observe: Observe | None = None,
     ) -> Restoration:
         """Restore one picture.
 
-        ``mask`` (H×W in [0,1]) says where the damage is and replaces the net's own search.
+        ``mask`` (H×W in [0,1]) says where the damage is and replaces the net's own search. ``progress`` is
+        called after each tile, ``observe`` after each evaluation; what they raise stops the work there.
 
         Raises
         ------
@@ -183,14 +189,14 @@ class Restorer:
             If the picture needs more than ``settings.max_memory``, or the device is too small.
         """
         self._check(image, settings, mask)
-        watch = _Stopwatch()
+        watch = Stopwatch()
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture, settings.tone))
         grey = image.gray or is_grey(picture)
         del picture
         watch.lap("tone")
         tables = self._tables(settings)
-        tracker = _Passes(progress, len(tables))
+        tracker = Passes(len(tables), progress, observe)
         seen = mask
         spread = Spread()
         drawn = []
@@ -237,12 +243,19 @@ class Restorer:
         found = ToneTransform.from_parameters(np.asarray(self._tone(asked)))
         return colour(cautious(found, small), small, tone)
 
-    def detect(self, image: Image, *, tile: int | None = None, progress: Progress | None = None) -> Array:
+    def detect(
+        self,
+        image: Image,
+        *,
+        tile: int | None = None,
+        progress: Progress | None = None,
+        observe: Observe | None = None,
+    ) -> Array:
         """The probability of damage, H×W float32 in [0,1]."""
         settings = Settings(tile=tile)
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture))
-        found = self._run(toned, None, None, settings, 0, _Passes(progress, 1))[..., 3]
+        found = self._run(toned, None, None, settings, 0, Passes(1, progress, observe))[..., 3]
         return np.ascontiguousarray(found)
 
     def __call__(
@@ -301,8 +314,7 @@ class Restorer:
 
     def _tables(self, settings: Settings) -> list[Table]:
         facts = self.bundle.card.get("schedule") or {}
-        chained = settings.fidelity < 1 or settings.draws > 1
-        steps = settings.steps or (CHAIN_STEPS if chained else 1)
+        steps = settings.evaluations // settings.draws
         full = float(facts.get("kappa", 0.0))
         # Samples differ by their noise: fully faithful ones would all be the same.
         fidelity = 0.5 if settings.draws > 1 and settings.fidelity == 1 else settings.fidelity
@@ -317,7 +329,7 @@ class Restorer:
         table: Table | None,
         settings: Settings,
         seed: int,
-        progress: "_Passes",
+        passes: Passes,
     ) -> Array:
         """All tiles: H×W×3 and a mask → H×W×4, the clean picture and the probability of damage.
 
@@ -333,7 +345,7 @@ class Restorer:
             rows, columns = np.indices((h, w), dtype=np.float32)
             planes += [rows[..., None], columns[..., None]]
         stack = np.concatenate(planes, axis=2)
-        pass_number = progress.begin()
+        passes.begin(tiles.grid(h, w, size, overlap))
 
         def restore_tile(tile: Array) -> Array:
             condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
@@ -341,22 +353,17 @@ class Restorer:
             if table is None:
                 out = np.asarray(self.engine(picture, condition, np.ones(1, np.float32)))
                 clean, logit = out[:, :3], out[:, 3:]
+                passes.evaluated(1, 1, clean)
             else:
-                clean, logit = self._chain(table, picture, condition, tile, seed)
+                clean, logit = self._chain(table, picture, condition, tile, seed, passes)
             probability = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
             both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
             return both
 
-        return tiles.apply(
-            restore_tile,
-            stack,
-            tile=size,
-            overlap=overlap,
-            progress=lambda done, total: progress.report(pass_number, done, total),
-        )
+        return tiles.apply(restore_tile, stack, tile=size, overlap=overlap, progress=passes.tile_done)
 
     def _chain(
-        self, table: Table, picture: Array, condition: Array, tile: Array, seed: int
+        self, table: Table, picture: Array, condition: Array, tile: Array, seed: int, passes: Passes
     ) -> tuple[Array, Array]:
         logits: list[Array] = []
 
@@ -370,34 +377,16 @@ class Restorer:
             rows, columns = (np.rint(tile[..., c]).astype(np.int64) for c in (4, 5))
             noise = lambda step: noise_at(rows, columns, seed=seed, step=step)[None]  # noqa: E731
         start = begin(table, y=picture, noise=noise)
-        clean = sample(table, denoise, start, condition=condition, y=picture, noise=noise)
+        clean = sample(
+            table,
+            denoise,
+            start,
+            condition=condition,
+            y=picture,
+            noise=noise,
+            callback=lambda k, x, x0: passes.evaluated(k, len(table.steps), x0),
+        )
         return np.asarray(clean, dtype=np.float32), logits[0]
-
-
-class _Stopwatch:
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now
-
-
-class _Passes:
-    """One progress over several passes through the tiles."""
-
-    def __init__(self, progress: Progress | None, passes: int) -> None:
-        self.progress, self.passes, self.begun = progress, passes, 0
-
-    def begin(self) -> int:
-        self.begun += 1
-        return self.begun - 1
-
-    def report(self, number: int, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress(number * total + done, self.passes * total)
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:
