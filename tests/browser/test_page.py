@@ -50,6 +50,12 @@ def page(browser: Any, service: Any) -> Iterator[Any]:
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
 
+    def answered(answer: Any) -> None:
+        if answer.status >= 500:  # what the console says does not name the address
+            wrong.append(f"{answer.status} from {answer.url}")
+
+    opened.on("response", answered)
+
     def seen(request: Any) -> None:
         if not request.url.startswith((service.address, "blob:", "data:")):
             wrong.append(f"called {request.url}")

@@ -174,7 +174,7 @@ def test_progress_ends_at_the_total(model: Restorer) -> None:
 def test_every_evaluation_is_told_with_its_place(model: Restorer) -> None:
     given = image.from_array(levels(100, 90))
     seen: list[Moment] = []
-    out = model.restore(given, Settings(steps=2, tone=False), observe=seen.append)
+    out = model.restore(given, Settings(steps=2, tone="keep"), observe=seen.append)
     tiles = len(grid(100, 90, 64, 16))
     assert [(m.tile, m.step) for m in seen] == [(j + 1, i + 1) for j in range(tiles) for i in range(2)]
     assert {(m.tiles, m.steps, m.sample, m.samples) for m in seen} == {(tiles, 2, 1, 1)}
