@@ -336,6 +336,14 @@ class TestTone:
         assert np.allclose(model.transform(given.pixels).curves, model.transform(given.pixels.copy()).curves)
 
 
+def test_small_pictures_get_small_tiles(model: Restorer) -> None:
+    side, multiple = model.tiling(4000, 3000)[0], model.bundle.card["multiple_of"]
+    assert model.tiling(side // 2, 1)[0] == side // 2 and model.tiling(side // 2 + 1, 1)[0] == side
+    assert model.tiling(1, side // 4)[0] == model.tiling(1, 1)[0] == side // 4
+    assert (side // 4) % multiple == 0
+    assert model.tiling(1, 1, Settings(tile=side)) == model.tiling(side, side)
+
+
 def test_twenty_megapixels_stay_within_the_bound(tiny_bundle: Bundle) -> None:
     """Measured in a process of its own; the bound is the one that --max-memory computes with."""
     code = f"""

@@ -78,7 +78,7 @@ def restored(restorer: Restorer, settings: Settings, *, name: str, title: str) -
         return Answer(done.image, done.mask, done.evaluations)
 
     def seams(height: int, width: int) -> tuple[Bands, Bands]:
-        size, overlap = restorer.tiling(settings)
+        size, overlap = restorer.tiling(height, width, settings)
         return tiles.seams(height, size, overlap), tiles.seams(width, size, overlap)
 
     return Contender(name, title, run, parameters=parameters(restorer.bundle), probability=True, seams=seams)

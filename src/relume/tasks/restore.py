@@ -71,7 +71,7 @@ class Settings:
     uncertainty:
         Whether to return the spread over samples (8, if ``samples`` is 1).
     tile:
-        Side of the tiles; the model's own by default.
+        Side of the tiles; the model's own by default, halved for pictures that fit into less.
     max_memory:
         Bound on memory in bytes; larger pictures are refused.
     """
@@ -293,10 +293,17 @@ class Restorer:
         given = None if isinstance(mask, str) else np.asarray(mask, dtype=np.float32)
         return like(self.restore(image, settings, mask=given).image, picture)
 
-    def tiling(self, settings: Settings = Settings()) -> tuple[int, int]:
-        """Side and overlap of the tiles, in pixels."""
-        facts = self.bundle.card.get("tile", {})
-        size = settings.tile or int(facts.get("size", 512))
+    def tiling(self, height: int, width: int, settings: Settings = Settings()) -> tuple[int, int]:
+        """Side and overlap of the tiles for a picture of that size, in pixels.
+
+        The model's own side, halved (down to a quarter) while the picture fits into the half: what a tile
+        reaches beyond the picture is mirrored, costs time, and can be taken for damage.
+        """
+        facts, multiple = self.bundle.card.get("tile", {}), int(self.bundle.card.get("multiple_of", 1))
+        own = size = int(facts.get("size", 512))
+        while max(height, width) <= size // 2 and size > own // 4 and size % (2 * multiple) == 0:
+            size //= 2
+        size = settings.tile or size
         return size, min(int(facts.get("overlap", 64)), size // 2)
 
     def _check(self, image: Image, settings: Settings, mask: Array | None) -> None:
@@ -335,7 +342,7 @@ class Restorer:
 
         Without a table the net is asked once, for the damage.
         """
-        size, overlap = self.tiling(settings)
+        size, overlap = self.tiling(*toned.shape[:2], settings)
         multiple = int(self.bundle.card.get("multiple_of", 1))
         if size < multiple or size % multiple:
             raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
