@@ -342,11 +342,11 @@ class Restorer:
 
         Without a table the net is asked once, for the damage.
         """
-        size, overlap = self.tiling(*toned.shape[:2], settings)
+        h, w = toned.shape[:2]
+        size, overlap = self.tiling(h, w, settings)
         multiple = int(self.bundle.card.get("multiple_of", 1))
         if size < multiple or size % multiple:
             raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
-        h, w = toned.shape[:2]
         planes = [toned, np.zeros((h, w, 1), np.float32) if mask is None else mask[..., None]]
         if table is not None and table.stochastic:
             rows, columns = np.indices((h, w), dtype=np.float32)
