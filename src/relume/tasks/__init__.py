@@ -2,5 +2,6 @@ r"""Tasks: Image → Image, what a user asks for by name; the only place where t
 
 __all__ = ["TONES", "Restoration", "Restorer", "Settings", "Tone"]
 
-from relume.tasks.restore import Restoration, Restorer, Settings
+from relume.tasks.restore import Restoration, Restorer
+from relume.tasks.settings import Settings
 from relume.tasks.tone import TONES, Tone

@@ -16,7 +16,8 @@ from relume.diffusion import Table
 from relume.image import Image
 from relume.tasks.finish import three_channels
 from relume.tasks.generate import drawn
-from relume.tasks.restore import Restorer, Settings
+from relume.tasks.restore import Restorer
+from relume.tasks.settings import Settings
 
 Array = NDArray[np.float32]
 Bands = list[tuple[int, int]]

@@ -60,7 +60,7 @@ class ToneTransform:
 
     ``curves`` is 3×(K+1): the values of :math:`f_d` at equal steps of [0,1], linear in between. ``amount`` in
     [0,1] is the share of the change that is made; after it, ``saturation`` is what is left of the distance of
-    every colour from its grey.
+    every colour from its grey, and ``own`` is how much of that distance in the picture as it was is added.
     """
 
     curves: NDArray[np.float64]
@@ -68,6 +68,7 @@ class ToneTransform:
     offset: NDArray[np.float64]
     amount: float = 1.0
     saturation: float = 1.0
+    own: float = 0.0
 
     @classmethod
     def from_parameters(cls, parameters: NDArray[np.floating]) -> "ToneTransform":
@@ -90,7 +91,7 @@ def apply_transform(picture: Array, transform: ToneTransform, *, rows: int = 256
 
     Where nothing changes the picture itself is returned.
     """
-    if transform.amount == 0 and transform.saturation == 1:
+    if transform.amount == 0 and transform.saturation == 1 and transform.own == 0:
         return picture
     out = np.empty_like(picture)
     places = np.linspace(0, 1, transform.curves.shape[1])
@@ -103,9 +104,10 @@ def apply_transform(picture: Array, transform: ToneTransform, *, rows: int = 256
         ).astype(np.float32)
         toned = np.clip(curved @ matrix + offset, 0, 1)
         toned = part + np.float32(transform.amount) * (toned - part)
-        if transform.saturation != 1:
-            grey = (toned @ luma)[..., None]
-            toned = np.clip(grey + np.float32(transform.saturation) * (toned - grey), 0, 1)
+        if transform.saturation != 1 or transform.own != 0:
+            grey, own = (toned @ luma)[..., None], part - (part @ luma)[..., None]
+            toned = grey + np.float32(transform.saturation) * (toned - grey) + np.float32(transform.own) * own
+            toned = np.clip(toned, 0, 1)
         out[top : top + rows] = toned
     return out
 
@@ -136,12 +138,12 @@ def tinted(small: Array) -> tuple[float, float]:
 def colour(transform: ToneTransform, small: Array, tone: Tone) -> ToneTransform:
     """The transform with the colour that ``tone`` asks for, on a picture whose thumbnail is ``small``.
 
-    A tinted print gets no stronger a tint than it had (``revive``) or none (``neutral``).
+    A tinted print keeps the hue of its tint, no stronger than it was (``revive``), or loses it (``neutral``).
     """
     if tone == "keep":
         return ToneTransform.identity()
     sure, strength = tinted(small)
-    limit = 0.0
+    own = 0.0
     if tone == "revive":
-        limit = min(1.0, strength / max(tinted(apply_transform(small, transform))[1], 1e-6))
-    return replace(transform, saturation=1 - sure * (1 - limit))
+        own = sure * min(1.0, tinted(apply_transform(small, transform))[1] / max(strength, 1e-6))
+    return replace(transform, saturation=1 - sure, own=own)
