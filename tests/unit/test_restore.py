@@ -291,7 +291,7 @@ class TestTone:
 
     def test_small_changes_are_not_made_and_large_ones_are(self) -> None:
         small = np.full((64, 64, 3), 0.5, np.float32)
-        for offset, amount in [(0.005, 0.0), (0.02, 0.5), (0.2, 1.0)]:
+        for offset, amount in [(0.01, 0.0), (0.035, 0.5), (0.2, 1.0)]:
             shift = replace(ToneTransform.identity(), offset=np.full(3, offset), amount=1.0)
             trusted = cautious(shift, small)
             assert abs(trusted.amount - amount) < 1e-5
