@@ -11,7 +11,9 @@ from relume.image import Image
 
 Array = NDArray[np.float32]
 
-THRESHOLD = 0.5  # a pixel whose damage probability is above this counts as damaged
+# A pixel whose damage probability is above this counts as damaged: to miss a scratch is worse than to mend
+# what is whole.
+THRESHOLD = 0.2
 
 
 class Spread:

@@ -283,6 +283,9 @@ class Restorer:
         stack = np.concatenate(planes, axis=2)
         passes.begin(tiles.grid(h, w, size, overlap))
 
+        # Damage weighed more than it is frequent when the net learned: that is undone, or it would cry wolf.
+        prior = np.float32(np.log(float(self.bundle.card.get("damage_weight", 1))))
+
         def restore_tile(tile: Array) -> Array:
             condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
             picture = np.ascontiguousarray(condition[:, :3])
@@ -292,7 +295,7 @@ class Restorer:
                 passes.evaluated(1, 1, clean)
             else:
                 clean, logit = self._chain(table, picture, condition, tile, seed, passes)
-            probability = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
+            probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
             both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
             return both
 

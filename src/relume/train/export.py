@@ -28,6 +28,7 @@ from relume.degrade.recipes import recipe
 from relume.diffusion import residual_shift
 from relume.errors import EngineUnavailable, TrainingError
 from relume.nets import build
+from relume.train.losses import DAMAGE_WEIGHT
 from relume.train.objectives import KAPPA
 from relume.train.onnx_graph import export_graph
 from relume.train.photos import Photos, find_photos
@@ -216,6 +217,7 @@ def _card(
         "tile": TILE,
         "schedule": {"kappa": schedule.kappa, "sqrt_eta": list(schedule.sqrt_eta)},
         "steps": [1, 2, 4],
+        "damage_weight": DAMAGE_WEIGHT,
         "training": dict(out_of or {}),
         "quality": dict(quality or {}),
     }

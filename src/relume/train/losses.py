@@ -1,9 +1,19 @@
 r"""Losses on pictures (B,C,H,W)."""
 
-__all__ = ["gradient_l1", "log_mse", "balanced_bce", "judged_true", "spectral_l1", "told_apart"]
+__all__ = [
+    "DAMAGE_WEIGHT",
+    "gradient_l1",
+    "log_mse",
+    "balanced_bce",
+    "judged_true",
+    "spectral_l1",
+    "told_apart",
+]
 
 import torch
 from torch import Tensor
+
+DAMAGE_WEIGHT = 4.0
 
 
 def log_mse(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -30,8 +40,11 @@ def spectral_l1(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def balanced_bce(logit: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy in which damage, being rare, weighs four times."""
-    weight = torch.tensor(4.0, device=logit.device)
+    """Binary cross-entropy in which damage, being rare, weighs ``DAMAGE_WEIGHT`` times.
+
+    Its best logit is that of the true probability plus the logarithm of the weight.
+    """
+    weight = torch.tensor(DAMAGE_WEIGHT, device=logit.device)
     return torch.nn.functional.binary_cross_entropy_with_logits(logit, target, pos_weight=weight)
 
 
