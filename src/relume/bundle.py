@@ -90,6 +90,7 @@ class Card(TypedDict):
     tile: NotRequired[dict[str, int]]
     schedule: NotRequired[dict[str, Any]]
     steps: NotRequired[list[int]]
+    damage_weight: NotRequired[float]  # how much more damage weighed than its absence when the net learned
     precisions: NotRequired[list[str]]
     parity: NotRequired[dict[str, float]]
     training: NotRequired[dict[str, Any]]

@@ -284,7 +284,8 @@ class Restorer:
         passes.begin(tiles.grid(h, w, size, overlap))
 
         # Damage weighed more than it is frequent when the net learned: that is undone, or it would cry wolf.
-        prior = np.float32(np.log(float(self.bundle.card.get("damage_weight", 1))))
+        weight = self.bundle.card.get("damage_weight", 1.0)
+        prior = np.float32(np.log(weight))
 
         def restore_tile(tile: Array) -> Array:
             condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
