@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from quality import checksum, chosen, columns, git, rounded
 from variants import DEFAULT, VARIANTS, Variant, checkpoint
 
+from quality import checksum, chosen, columns, git, rounded
 from relume import __version__, image
 from relume.bench.classical import ROWS, row
 from relume.bench.machine import machine
@@ -30,6 +30,7 @@ from relume.tasks.evaluate import Ruler, Score, damaged_by, score
 from relume.tasks.finish import three_channels
 from relume.tasks.generate import TRAINED_STEPS, table
 from relume.tasks.standings import standings
+from relume.tasks.tone import ToneTransform, apply_transform, cautious, colour, thumbnail
 from relume.train import Run, train
 from relume.train.checkpoint import averaged
 from relume.train.objectives import Restore, objective
@@ -170,20 +171,23 @@ def rows_of(name: str, args: argparse.Namespace) -> list[Contender]:
     if facts["objective"] == "restore":
         return restorer_rows(name, variant.title, net, aim, args)
     if facts["objective"] == "tone":
-        return [toned(name, variant, net, aim, args)]
+        return [toned(name, variant, net, args)]
     return [torch_row(name, variant.title, net, 1, lambda y: aim.answer(net, y))]
 
 
-def toned(name: str, variant: Variant, net: Any, aim: Any, args: argparse.Namespace) -> Contender:
-    """The tone net reads a thumbnail, the default repairs what it made of the picture."""
+def toned(name: str, variant: Variant, net: Any, args: argparse.Namespace) -> Contender:
+    """The tone net reads a thumbnail, as in the product; the default repairs what it made of the picture."""
     local, facts, _ = averaged(checkpoint(args.runs, DEFAULT))
     restore: Any = objective(facts["objective"], facts["settings"])
 
     def both(damaged: Any) -> Any:
-        small = torch.nn.functional.interpolate(damaged, size=(facts_side, facts_side), mode="area")
-        return restore.answer(local, aim.answer(net, damaged, small))
+        picture = damaged[0].permute(1, 2, 0).numpy()
+        small = thumbnail(picture)
+        seen = small[0].transpose(1, 2, 0)
+        transform = cautious(ToneTransform.from_parameters(net(torch.from_numpy(small)).numpy()), seen)
+        revived = apply_transform(picture, colour(transform, seen, "revive"))
+        return restore.answer(local, torch.from_numpy(revived).permute(2, 0, 1)[None])
 
-    facts_side = VARIANTS[name].recipe.size
     return torch_row(name, variant.title, torch.nn.ModuleList([net, local]), 1, both)
 
 
@@ -229,7 +233,9 @@ def training(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def markdown(facts: dict[str, Any]) -> str:
     """One line a row, as it was measured."""
-    intervals = {each["ours"]: each["intervals"] for each in facts["differences"] if each["theirs"] == DEFAULT}
+    intervals = {
+        each["ours"]: each["intervals"] for each in facts["differences"] if each["theirs"] == DEFAULT
+    }
     heads = ["row", "what it is", *(head for head, _, _ in SHOWN), "aligned − default [95 %]", "gradient"]
     heads += ["NFE", "s", "M parameters"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]

@@ -125,7 +125,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     # Closed on the way out, so that the processes which make pairs end before train does.
     with _Interrupt() as interrupt, closing(_batches(config, run, photos, accelerator, start)) as batches:
         for step, batch in batches:
-            figures = _step(config, step, aim, wrapped, prepared, net, average, batch, accelerator)
+            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim)
             last = step + 1 == config.steps
             stop = interrupt.asked and not last  # read once: a signal may come between save and stop
             if log is not None:
@@ -238,13 +238,13 @@ def _one_thread(_: int) -> None:
 def _step(
     config: TrainConfig,
     step: int,
-    aim: Objective,
     forward: nn.Module,
     optimizer: Any,
     net: nn.Module,
     average: dict[str, Tensor],
     batch: dict[str, Tensor],
     accelerator: Accelerator,
+    aim: Objective,
 ) -> dict[str, Tensor]:
     for group in optimizer.param_groups:
         group["lr"] = config.rate(step)
