@@ -61,6 +61,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.budget_samples < 1 or args.side < 16 or args.side % 16:
         parser.error("--budget-samples counts from 1; --side is a multiple of 16")
+    args.runs = args.runs.resolve()  # a student's recipe names its teacher by path
     return args
 
 
