@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from relume import image
+from relume.bench import METRICS
 from relume.bundle import Bundle
 from relume.image import Image
 
@@ -33,6 +35,12 @@ QUALITY: dict[str, type] = {
     "counts": dict,
     "differences": list,
     "pictures": dict,
+}
+STUDY: dict[str, type] = {
+    **{key: kind for key, kind in QUALITY.items() if key not in ("model", "engine")},
+    "budget_samples": int,
+    "seed": int,
+    "training": dict,
 }
 ROW: dict[str, type | tuple[type, ...]] = {
     "title": str,
@@ -69,12 +77,28 @@ def check(path: Path) -> dict[str, Any]:
         assert len(facts["model"]["hash"]) == 64
     assert all(math.isfinite(value) for value in numbers(facts))
     if facts["suite"] == "quality":
-        check_quality(facts)
+        holds(facts, QUALITY)
+        check_rows(facts)
+    if facts["suite"] == "study":
+        check_study(facts)
     return facts
 
 
-def check_quality(facts: dict[str, Any]) -> None:
-    holds(facts, QUALITY)
+def check_study(facts: dict[str, Any]) -> None:
+    holds(facts, STUDY)
+    check_rows(facts)
+    assert facts["machine"]["threads"] == 1 and "default" in facts["rows"]
+    for name, each in facts["training"].items():
+        batch = each["recipe"]["batch"]
+        assert 0 <= each["samples"] - facts["budget_samples"] < batch, f"{name} had another budget"
+        assert each["samples"] == batch * each["recipe"]["steps"]
+        assert each["recipe"]["seed"] == facts["seed"] and len(each["checkpoint_sha256"]) == 64
+        assert any(row.split("/")[0] == name for row in facts["rows"])
+    against = {each["ours"] for each in facts["differences"] if each["theirs"] == "default"}
+    assert against == set(facts["rows"]) - {"default"}
+
+
+def check_rows(facts: dict[str, Any]) -> None:
     count = len(facts["photographs"]["names"])
     assert any(row["control"] for row in facts["rows"].values()), "a table without a control"
     for name, row in facts["rows"].items():
@@ -98,19 +122,29 @@ def test_committed_results_keep_the_contract(path: Path) -> None:
     assert path.parent.parent == BENCHMARKS / "results"
 
 
-def test_the_script_makes_a_result_that_keeps_it(hollow_bundle: Bundle, tmp_path: Path) -> None:
-    script = BENCHMARKS / "quality.py"
-    if not script.is_file():
+def script(name: str) -> Any:
+    """A script as a module; its neighbours have to be on the path."""
+    path = BENCHMARKS / f"{name}.py"
+    if not path.is_file():
         pytest.skip("the benchmarks are not part of this copy")
-    spec = importlib.util.spec_from_file_location("quality_benchmark", script)
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for seed in range(3):
+    return module
+
+
+def photographs(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for seed in range(count):
         picture = np.random.default_rng(seed).random((40, 48, 3), dtype=np.float32)
-        image.write(Image(picture), photos / f"{seed}.png")
+        image.write(Image(picture), folder / f"{seed}.png")
+    return folder
+
+
+def test_the_script_makes_a_result_that_keeps_it(hollow_bundle: Bundle, tmp_path: Path) -> None:
+    module = script("quality")
+    photos = photographs(tmp_path / "photos", 3)
     options = ["--photos", photos, "--count", 2, "--rows", "identity", "median", "--name", "Here"]
     options += ["--model", hollow_bundle.path, "--engine", "null", "--out", tmp_path / "results"]
     made = module.main([str(each) for each in options])
@@ -122,3 +156,111 @@ def test_the_script_makes_a_result_that_keeps_it(hollow_bundle: Bundle, tmp_path
     again = json.loads(module.main([str(each) for each in options]).read_text(encoding="utf-8"))
     for name in facts["rows"]:
         assert again["pictures"][name]["psnr"] == facts["pictures"][name]["psnr"]
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "restorer": {"widths": (8, 12), "encoder": (1,), "middle": 1, "decoder": (1,), "time_width": 8},
+    "tone": {"width": 8},
+    "unet": {"base": 8, "multipliers": (1, 2)},
+}
+
+
+def few_figures(cls: Any, *, clean: bool = True) -> Any:
+    """What needs no optional library."""
+    kept = ("psnr", "ssim", "tone_aligned_psnr", "gradient_energy")
+    return cls(tuple(each for each in METRICS if each.name in kept), False, clean, {})
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script with nets that are small enough for a test."""
+    pytest.importorskip("torch")
+    pytest.importorskip("accelerate")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = script("study")
+    monkeypatch.setattr(module, "CONTROLS", ("identity",))
+    monkeypatch.setattr(module.Ruler, "here", classmethod(few_figures))
+    for name, variant in module.VARIANTS.items():
+        recipe = replace(variant.recipe, config=SMALL[variant.recipe.net], size=16, batch=4)
+        monkeypatch.setitem(module.VARIANTS, name, replace(variant, recipe=recipe))
+    return module
+
+
+def asked(tmp_path: Path, *variants: str, samples: int = 8) -> list[str]:
+    options = ["--data", tmp_path / "learn", "--photos", tmp_path / "held", "--runs", tmp_path / "runs"]
+    options += ["--variants", *variants, "--budget-samples", samples, "--count", 2, "--side", 32]
+    options += ["--chain-steps", 10, "--name", "Here", "--out", tmp_path / "results"]
+    return [str(each) for each in options]
+
+
+def test_a_study_is_whole_and_goes_on_where_it_was_left(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs(tmp_path / "learn", 8)
+    photographs(tmp_path / "held", 2)
+    begun: list[str] = []
+    learn = study.train
+
+    def counted(config: Any, run: Any, **rest: Any) -> Path:
+        begun.append(run.out.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return learn(config, run, **rest)
+
+    monkeypatch.setattr(study, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        study.main(asked(tmp_path, "ddpm", "distilled"))
+    assert begun == ["default", "ddpm", "distilled"] and not (tmp_path / "results").exists()
+    made = study.main(asked(tmp_path, "ddpm", "distilled"))
+    assert begun[3:] == ["distilled"], "what was finished is not trained again"
+    facts = check(made)
+    assert made.name == "study--here--cpu.json"
+    chains = ["ddpm/ddim-10", "ddpm/dpm++2m-10"]
+    rows = ["default", "default/2", "default/4", "default/4-sampled", *chains, "distilled"]
+    assert [name for name in facts["rows"] if not facts["rows"][name]["control"]][-7:] == rows
+    assert [facts["rows"][name]["evaluations"] for name in rows] == [1, 2, 4, 4, 10, 10, 1]
+    assert facts["training"]["distilled"]["samples_before"] == 8
+    assert facts["training"]["distilled"]["recipe"]["settings"] == {"teacher": "default"}
+    table = made.with_suffix(".md").read_text(encoding="utf-8").splitlines()
+    assert len(table) == len(facts["rows"]) + 2 and len({line.count(" | ") for line in table[2:]}) == 1
+    assert study.main(asked(tmp_path, "tone")) == made and begun[4:] == ["tone"]
+    assert [name for name in check(made)["rows"] if name.startswith("tone")] == ["tone"]
+    with pytest.raises(SystemExit, match="another recipe or budget"):
+        study.main(asked(tmp_path, "default", samples=12))
+
+
+def test_every_variant_is_one_change_of_what_can_be_trained(study: Any, tmp_path: Path) -> None:
+    from relume.nets import build
+    from relume.train.objectives import objective
+
+    variants = script("variants").VARIANTS
+    recipes = []
+    for name, variant in variants.items():
+        config = variant.config(tmp_path, samples=1000, seed=3)
+        assert 0 <= config.steps * config.batch - 1000 < config.batch and config.seed == 3
+        assert config.warmup <= config.steps / 10
+        objective(config.objective, config.settings)
+        build(config.net, config.config)
+        assert study.order([name])[0] == "default"
+        recipes.append(json.dumps(asdict(config)))
+    assert len(set(recipes)) == len(recipes), "two variants are the same"
+    learned = [variant.recipe for name, variant in variants.items() if name != "tone"]
+    assert len({recipe.batch for recipe in learned}) == 1
+    assert {recipe.pair for name, recipe in zip(variants, learned, strict=False) if name != "no-split"} == {
+        "photo"
+    }
+
+
+def test_equal_seeds_and_sizes_mean_equal_batches(study: Any, tmp_path: Path) -> None:
+    import torch
+
+    from relume.train.pairs import Batches
+    from relume.train.photos import Photos
+
+    photos = Photos(sorted(photographs(tmp_path / "learn", 3).iterdir()))
+    drawn = []
+    for name in ("default", "ddpm", "unet-few-step", "l1", "distilled"):
+        config = study.VARIANTS[name].config(tmp_path, samples=8, seed=5)
+        data = Batches(photos, pair=config.pair, size=config.size, batch=config.batch, seed=config.seed)
+        drawn.append(data[1])
+    assert all(torch.equal(each[key], drawn[0][key]) for each in drawn for key in each)

@@ -224,6 +224,13 @@ def test_standings_are_json_and_compare_what_was_trained_with_all_else() -> None
     pairs = [Pair(name, _ramp(), _noisy(_ramp(), strength)) for name, strength in (("a", 0.1), ("b", 0.2))]
     scores = [each for pair in pairs for each in score(pair, contenders, RULER)]
     found = json.loads(json.dumps(standings(scores, contenders, RULER), allow_nan=False))
+    told = standings(scores, contenders, RULER, against="median")["differences"]
+    assert [(each["ours"], each["theirs"]) for each in told] == [
+        ("median", "identity"),
+        ("net", "identity"),
+        ("identity", "median"),
+        ("net", "median"),
+    ]
     pairs_told = [(each["ours"], each["theirs"]) for each in found["differences"]]
     assert pairs_told == [("median", "identity"), ("net", "identity"), ("net", "median")]
     gain = found["differences"][0]["intervals"]["psnr"]

@@ -74,6 +74,18 @@ def test_checkpoints_in_the_wrong_order_are_refused(checkpoints: dict[str, Path]
         export_photo(checkpoints["photo-tone"], checkpoints["photo"], tmp_path / "made")
 
 
+@pytest.mark.parametrize("settings", [{"predicts": "velocity"}, {"start": "noise"}], ids=str)
+def test_a_chain_that_the_engines_do_not_know_is_not_exported(
+    photos: Path, checkpoints: dict[str, Path], tmp_path: Path, settings: dict[str, str]
+) -> None:
+    recipe = replace(TRAINABLE["photo"], config=SMALL["photo"], size=32, batch=2, steps=1, settings=settings)
+    run = Run(data=photos, out=tmp_path / "run", device="cpu", precision="f32", workers=0)
+    made = train(recipe, run, report=lambda line: None)
+    with pytest.raises(TrainingError, match="residual"):
+        export_photo(made, checkpoints["photo-tone"], tmp_path / "made", report=lambda line: None)
+    assert not (tmp_path / "made").exists()
+
+
 def test_the_300_step_system_restores_and_generates(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.png"
     PilImage.fromarray(np.random.default_rng(0).integers(0, 256, (21, 33, 3), dtype=np.uint8)).save(damaged)

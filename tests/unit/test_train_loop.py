@@ -238,6 +238,21 @@ def test_bf16_resumes_to_the_bit_too_and_a_process_may_use_both(
     assert {value.dtype for value in load_file(whole).values()} == {torch.float32}
 
 
+def test_a_run_of_before_objectives_had_settings_goes_on(
+    data: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        interrupted_at(patched, 3)
+        facts = loop_module._facts
+        without = lambda config: {k: v for k, v in facts(config).items() if k != "settings"}  # noqa: E731
+        patched.setattr(loop_module, "_facts", without)
+        with pytest.raises(KeyboardInterrupt):
+            train(CONFIG, run(data, tmp_path), report=quiet)
+    with pytest.raises(TrainingError, match="another settings"):
+        train(replace(CONFIG, settings={"chain": 0.0}), run(data, tmp_path), report=quiet)
+    assert same(train(CONFIG, run(data, tmp_path), report=quiet), uninterrupted)
+
+
 def test_another_seed_is_another_run(data: Path, tmp_path: Path, uninterrupted: Path) -> None:
     assert not same(train(replace(CONFIG, seed=1), run(data, tmp_path), report=quiet), uninterrupted)
 
@@ -462,11 +477,11 @@ def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_every_recipe_names_what_exists(name: str) -> None:
-    from relume.train.objectives import OBJECTIVES
+    from relume.train.objectives import objective
     from relume.train.pairs import PAIRS
 
     config = TRAINABLE[name]
-    assert config.objective in OBJECTIVES and config.pair in PAIRS
+    assert callable(objective(config.objective, config.settings)) and config.pair in PAIRS
     with torch.device("meta"):
         net = build(config.net, config.config)
     multiple = getattr(net.config, "multiple_of", 2)

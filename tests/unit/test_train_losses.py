@@ -17,7 +17,7 @@ from relume.nets import build  # noqa: E402
 from relume.train import TRAINABLE  # noqa: E402
 from relume.train.config import TrainConfig  # noqa: E402
 from relume.train.losses import balanced_bce, gradient_l1, log_mse, spectral_l1  # noqa: E402
-from relume.train.objectives import CHAIN_SHARE, KAPPA, OBJECTIVES  # noqa: E402
+from relume.train.objectives import Restore, objective  # noqa: E402
 from relume.train.pairs import PAIRS, Batches  # noqa: E402
 from relume.train.photos import Photos  # noqa: E402
 
@@ -195,7 +195,7 @@ def test_every_recipe_learns_a_batch_by_heart(photos: Photos, name: str) -> None
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3, betas=config.betas)
     losses = []
     for _ in range(25):
-        loss, figures = OBJECTIVES[config.objective](net, batch)
+        loss, figures = objective(config.objective, config.settings)(net, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -216,7 +216,7 @@ def test_objectives_draw_nothing_themselves(photos: Photos, name: str) -> None:
     losses = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        losses.append(float(OBJECTIVES[config.objective](net, batch)[0].detach()))
+        losses.append(float(objective(config.objective, config.settings)(net, batch)[0].detach()))
     assert losses[0] == losses[1]
     assert all(torch.equal(before[key], batch[key]) for key in batch)
 
@@ -250,9 +250,9 @@ def test_the_restorer_is_asked_for_the_regression_and_the_chain() -> None:
     count = 64
     batch = handmade(count, torch.rand(count, 8))
     spy = _Spy(torch.cat([batch["clean"], torch.zeros(count, 1, 8, 8)], dim=1))
-    OBJECTIVES["restore"](spy, batch)
+    objective("restore", {})(spy, batch)
     x, condition, t = spy.given
-    chained = batch["dice"][:, 1] < CHAIN_SHARE
+    chained = batch["dice"][:, 1] < Restore().chain
     assert torch.equal(x[~chained], batch["damaged"][~chained])
     assert (t[~chained] == 1).all()
     assert torch.equal(condition[:, :3], batch["damaged"])
@@ -265,7 +265,7 @@ def test_the_restorer_is_asked_for_the_regression_and_the_chain() -> None:
         expected = (
             (1 - root**2) * batch["clean"][i]
             + root**2 * batch["damaged"][i]
-            + KAPPA * root * batch["noise"][i]
+            + Restore().kappa * root * batch["noise"][i]
         )
         torch.testing.assert_close(x[i], expected, rtol=1e-5, atol=1e-5)
 
@@ -274,7 +274,7 @@ def test_the_mask_is_told_half_of_the_time_and_sometimes_too_wide() -> None:
     count = 200
     batch = handmade(count, torch.rand(count, 8))
     spy = _Spy(torch.zeros(count, 4, 8, 8))
-    OBJECTIVES["restore"](spy, batch)
+    objective("restore", {})(spy, batch)
     areas = spy.given[1][:, 3].sum((1, 2))
     assert set(areas.tolist()) == {0.0, 4.0, 16.0}
     assert float((areas == 0).float().mean()) == pytest.approx(0.5, abs=0.12)
@@ -283,10 +283,10 @@ def test_the_mask_is_told_half_of_the_time_and_sometimes_too_wide() -> None:
 def test_a_perfect_answer_costs_least() -> None:
     batch = handmade(4, torch.rand(4, 8))
     logit = torch.where(batch["mask"] > 0.2, 20.0, -20.0)
-    perfect, figures = OBJECTIVES["restore"](_Spy(torch.cat([batch["clean"], logit], dim=1)), batch)
+    perfect, figures = objective("restore", {})(_Spy(torch.cat([batch["clean"], logit], dim=1)), batch)
     assert float(perfect) == pytest.approx(0.1 * math.log(1e-4), abs=1e-4)
     assert float(figures["psnr"]) == pytest.approx(80, abs=0.1)
-    blind, _ = OBJECTIVES["restore"](_Spy(torch.cat([batch["clean"], -logit], dim=1)), batch)
+    blind, _ = objective("restore", {})(_Spy(torch.cat([batch["clean"], -logit], dim=1)), batch)
     assert blind > perfect
 
 
@@ -296,16 +296,16 @@ def test_tone_is_read_off_all_damage_and_judged_on_fading_alone() -> None:
     batch = handmade(2, torch.rand(2, 8))
     batch["faded"] = batch["clean"].clone()
     spy = _Spy(torch.zeros(2, 3 * knots + 15), config)  # zeros keep the tone: the best answer here
-    loss, figures = OBJECTIVES["tone"](spy, batch)
+    loss, figures = objective("tone", {})(spy, batch)
     assert torch.equal(spy.given[0], batch["damaged"])
     assert float(figures["l1"]) == pytest.approx(0, abs=1e-6) and float(figures["psnr"]) > 55
     batch["damaged"] = torch.rand_like(batch["damaged"])
-    assert OBJECTIVES["tone"](spy, batch)[0] == loss
+    assert objective("tone", {})(spy, batch)[0] == loss
     for _ in range(10):
         other = _Spy(0.1 * torch.randn(2, 3 * knots + 15), config)
-        assert OBJECTIVES["tone"](other, batch)[0] > loss
+        assert objective("tone", {})(other, batch)[0] > loss
     batch["faded"] = 0.5 + 0.5 * batch["clean"]
-    assert OBJECTIVES["tone"](spy, batch)[0] > loss + 0.1
+    assert objective("tone", {})(spy, batch)[0] > loss + 0.1
 
 
 def test_a_staircase_costs_more_than_a_curve() -> None:
@@ -317,7 +317,7 @@ def test_a_staircase_costs_more_than_a_curve() -> None:
     # Both curves take 0.5 to 0.5; one of them by steps.
     smooth, steps = torch.zeros(2, 3 * knots + 15), torch.zeros(2, 3 * knots + 15)
     steps[:, : 3 * knots] = torch.log(torch.tensor([0.2, 1.8]).repeat(3 * knots // 2))
-    costs = [OBJECTIVES["tone"](_Spy(one, config), batch)[0] for one in (smooth, steps)]
+    costs = [objective("tone", {})(_Spy(one, config), batch)[0] for one in (smooth, steps)]
     assert costs[1] > costs[0] + 0.01
 
 
@@ -347,7 +347,7 @@ def test_the_original_system_predicts_the_noise(conditional: bool) -> None:
     batch["dice"][0, 0], batch["dice"][1, 0] = 0.0, 1 - 2**-24
     config = build("unet", {**SMALL["unet"], "conditional": conditional}).config
     spy = _Spy(batch["noise"], config)
-    loss, _ = OBJECTIVES["epsilon"](spy, batch)
+    loss, _ = objective("epsilon", {})(spy, batch)
     assert float(loss) == 0
     x, t, condition = spy.given
     assert float(t[0]) == pytest.approx(1 / 300) and float(t[1]) == 1

@@ -98,7 +98,7 @@ def trained(path: Path, side: int | None, *, conditional: bool, device: str) -> 
     import torch
     from safetensors import SafetensorError
 
-    from relume.train.export import averaged
+    from relume.train.checkpoint import averaged
 
     try:
         net, facts, _ = averaged(path)

@@ -13,6 +13,7 @@ from relume import tiles
 from relume.bench.classical import Row
 from relume.bundle import Bundle
 from relume.diffusion import Table
+from relume.diffusion.parametrize import Predicts
 from relume.image import Image
 from relume.tasks.finish import three_channels
 from relume.tasks.generate import drawn
@@ -85,12 +86,21 @@ def restored(restorer: Restorer, settings: Settings, *, name: str, title: str) -
     return Contender(name, title, run, parameters=parameters(restorer.bundle), probability=True, seams=seams)
 
 
-def diffused(net: Any, table: Table, *, name: str, title: str, seed: int, device: str = "cpu") -> Contender:
-    """A conditional net that predicts noise (torch), on the whole picture, by a chain of its sampler."""
+def diffused(
+    net: Any,
+    table: Table,
+    *,
+    name: str,
+    title: str,
+    seed: int,
+    predicts: Predicts = "eps",
+    device: str = "cpu",
+) -> Contender:
+    """A conditional torch net that ``predicts`` noise, on the whole picture, by a chain of its sampler."""
 
     def run(image: Image) -> Answer:
         size = image.height, image.width
-        (picture,) = drawn(net, table, size, [seed], damaged=image.srgb(), device=device)
+        (picture,) = drawn(net, table, size, [seed], damaged=image.srgb(), predicts=predicts, device=device)
         return Answer(Image(picture), evaluations=table.evaluations)
 
     count = sum(int(weight.numel()) for weight in net.parameters())

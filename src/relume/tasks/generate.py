@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relume.diffusion import NOISE_SAMPLERS, Table, begin, denoiser, gaussian_noise, linear, sample
+from relume.diffusion.parametrize import Predicts
 from relume.errors import UsageError
 from relume.tasks.finish import three_channels
 
@@ -38,10 +39,11 @@ def drawn(
     seeds: Sequence[int],
     *,
     damaged: Array | None = None,
+    predicts: Predicts = "eps",
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Array:
-    """One picture for each seed, N×H×W×3 in [0,1], by a torch net that predicts the noise.
+    """One picture for each seed, N×H×W×3 in [0,1], by a torch net that ``predicts`` the noise.
 
     ``damaged`` (H×W×1 or 3 sRGB in [0,1]) is what a conditional net restores; it has that ``size``, and is
     mirrored to what the net can take. Each picture has a seed of its own and does not know its neighbours.
@@ -65,7 +67,7 @@ def drawn(
     with torch.inference_mode():
         x = sample(
             table,
-            denoiser(predict, linear(TRAINED_STEPS), predicts="eps", clip=1.0),
+            denoiser(predict, linear(TRAINED_STEPS), predicts=predicts, clip=1.0),
             begin(table, noise=noise),
             condition=condition,
             noise=noise,

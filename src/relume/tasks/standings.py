@@ -58,16 +58,21 @@ def extremes(scores: Sequence[Score], method: str) -> dict[str, str]:
     return {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
 
 
-def standings(scores: Sequence[Score], contenders: Sequence[Contender], ruler: Ruler) -> dict[str, Any]:
+def standings(
+    scores: Sequence[Score], contenders: Sequence[Contender], ruler: Ruler, *, against: str | None = None
+) -> dict[str, Any]:
     """All of it, ready for JSON: what the figures mean, means, differences with 95 % intervals, scores.
 
     Differences are given of every contender from the damaged picture, and of every trained one from all
-    others.
+    others; or of every contender from the one that is named by ``against``.
     """
     trained = [each.name for each in contenders if each.parameters is not None]
     names = [each.name for each in contenders]
     pairs = [(name, REFERENCE) for name in names if name != REFERENCE and REFERENCE in names]
-    pairs += [(ours, theirs) for ours in trained for theirs in names if theirs not in (ours, REFERENCE)]
+    if against is None:
+        pairs += [(ours, theirs) for ours in trained for theirs in names if theirs not in (ours, REFERENCE)]
+    else:
+        pairs += [(ours, against) for ours in names if against not in (ours, REFERENCE)]
     return {
         "cap_db": CAP_DB,
         "figures": {name: figure._asdict() for name, figure in FIGURES.items()},

@@ -1,6 +1,6 @@
 r"""Checkpoints: safetensors and JSON, written atomically, never pickled."""
 
-__all__ = ["initialise", "load_checkpoint", "save_checkpoint", "latest_checkpoint"]
+__all__ = ["averaged", "initialise", "load_checkpoint", "save_checkpoint", "latest_checkpoint"]
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from relume.errors import TrainingError
+from relume.nets import build
 from relume.nets.blocks import Block
 
 Weights = dict[str, Tensor]
@@ -78,6 +79,31 @@ def load_checkpoint(
             value if entry == "step" else torch.empty_like(parameter.detach()).copy_(value)
         )
     return step, facts
+
+
+def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
+    """The net of a checkpoint with its averaged weights, the recipe it was trained by, and its step.
+
+    Raises
+    ------
+    TrainingError
+        If the file is no checkpoint.
+    """
+    try:
+        with safe_open(checkpoint, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {
+                key.removeprefix("average."): file.get_tensor(key)
+                for key in file.keys()  # noqa: SIM118
+                if key.startswith("average.")
+            }
+        facts = json.loads(metadata["facts"])
+        step = int(metadata["step"])
+        net = build(facts["net"], facts["config"]).eval()
+        net.load_state_dict(weights)
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(f"{checkpoint} is no checkpoint of a training run ({error})") from error
+    return net, facts, step
 
 
 def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:

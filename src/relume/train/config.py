@@ -11,6 +11,9 @@ from typing import Any
 class TrainConfig:
     """One net, its data, its objective and its optimiser.
 
+    ``config`` holds the settings of the net, ``settings`` those of the objective; what is left out of them is
+    as the net and the objective have it.
+
     The learning rate rises over ``warmup`` steps, stays, and falls linearly to zero over the last ``decay``
     share of ``steps``: a run can be prolonged from any checkpoint before the fall.
     """
@@ -31,6 +34,7 @@ class TrainConfig:
     seed: int = 0
     exclude: tuple[str, ...] = ()
     betas: tuple[float, float] = field(default=(0.9, 0.99))
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` (0-based)."""

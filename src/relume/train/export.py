@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -28,8 +27,10 @@ from relume.degrade.recipes import recipe
 from relume.diffusion import residual_shift
 from relume.errors import EngineUnavailable, TrainingError
 from relume.nets import build
+from relume.train.checkpoint import averaged
 from relume.train.losses import DAMAGE_WEIGHT
-from relume.train.objectives import KAPPA
+from relume.train.objectives import Restore
+from relume.train.objectives.restore import LEVELS
 from relume.train.onnx_graph import export_graph
 from relume.train.photos import Photos, find_photos
 
@@ -37,31 +38,6 @@ from relume.train.photos import Photos, find_photos
 TOLERANCE_DB: Mapping[str, float] = {"f32": 60.0, "bf16": 45.0}
 TILE = {"size": 512, "overlap": 128}
 _SIDE = 256
-
-
-def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
-    """The net of a checkpoint with its averaged weights, the recipe it was trained by, and its step.
-
-    Raises
-    ------
-    TrainingError
-        If the file is no checkpoint.
-    """
-    try:
-        with safe_open(checkpoint, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {
-                key.removeprefix("average."): file.get_tensor(key)
-                for key in file.keys()  # noqa: SIM118
-                if key.startswith("average.")
-            }
-        facts = json.loads(metadata["facts"])
-        step = int(metadata["step"])
-        net = build(facts["net"], facts["config"]).eval()
-        net.load_state_dict(weights)
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        raise TrainingError(f"{checkpoint} is no checkpoint of a training run ({error})") from error
-    return net, facts, step
 
 
 def export_photo(
@@ -84,7 +60,7 @@ def export_photo(
     Raises
     ------
     TrainingError
-        If a checkpoint is of another net, or the engines disagree.
+        If a checkpoint is of another net or learned something else, or the engines disagree.
     OutputExists
         If ``out`` is there and ``overwrite`` is not asked for.
     """
@@ -173,6 +149,17 @@ def replace_precisions(bundle: Bundle) -> Any:
     return {**bundle.card, "precisions": list(TOLERANCE_DB)}
 
 
+def _kappa(facts: Mapping[str, Any]) -> float:
+    """The noise of the chain that a local net learned; the engines know one kind of chain and of answer."""
+    aim = Restore(**facts.get("settings", {})) if facts["objective"] == "restore" else None
+    if aim is None or aim.predicts != "residual" or aim.start != "damaged":
+        raise TrainingError(
+            "a bundle's local net answers with the residual, on a chain from the damaged picture: "
+            "export a run of the objective 'restore' with predicts='residual' and start='damaged'"
+        )
+    return aim.kappa
+
+
 def _card(
     name: str,
     nets: Mapping[str, tuple[nn.Module, dict[str, Any]]],
@@ -180,7 +167,7 @@ def _card(
     out_of: Mapping[str, Any] | None,
     quality: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    schedule = replace(residual_shift(4), kappa=KAPPA)
+    schedule = replace(residual_shift(LEVELS), kappa=_kappa(nets["local"][1]))
     local, tone = nets["local"], nets["tone"]
     picture = ["batch", 3, "height", "width"]
     return {

@@ -23,7 +23,7 @@ from relume.errors import TrainingError, UsageError
 from relume.nets import build
 from relume.train.checkpoint import initialise, latest_checkpoint, load_checkpoint, save_checkpoint
 from relume.train.config import TrainConfig
-from relume.train.objectives import OBJECTIVES
+from relume.train.objectives import Objective, objective
 from relume.train.pairs import Batches
 from relume.train.photos import Photos, find_photos, split_photos
 
@@ -105,7 +105,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     KeyboardInterrupt
         After a checkpoint was written, if Ctrl-C or SIGTERM asked to stop.
     """
-    accelerator = _accelerator(run)
+    accelerator, aim = _accelerator(run), objective(config.objective, config.settings)
     report = report if accelerator.is_main_process else _unheard
     torch.manual_seed(config.seed)
     net = build(config.net, config.config).to(accelerator.device, memory_format=torch.channels_last)
@@ -125,7 +125,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     # Closed on the way out, so that the processes which make pairs end before train does.
     with _Interrupt() as interrupt, closing(_batches(config, run, photos, accelerator, start)) as batches:
         for step, batch in batches:
-            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator)
+            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim)
             last = step + 1 == config.steps
             stop = interrupt.asked and not last  # read once: a signal may come between save and stop
             if log is not None:
@@ -191,6 +191,7 @@ def _resume(
             report(f"starts from {run.init}" + (f", with {len(grown)} new blocks" if grown else ""))
         return 0
     step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer)
+    facts = {"settings": {}, **facts}  # runs of before objectives had settings have the default ones
     changed = [key for key, value in _facts(config).items() if key != "steps" and facts.get(key) != value]
     if changed:
         raise TrainingError(
@@ -243,10 +244,11 @@ def _step(
     average: dict[str, Tensor],
     batch: dict[str, Tensor],
     accelerator: Accelerator,
+    aim: Objective,
 ) -> dict[str, Tensor]:
     for group in optimizer.param_groups:
         group["lr"] = config.rate(step)
-    loss, figures = OBJECTIVES[config.objective](forward, batch)
+    loss, figures = aim(forward, batch)
     accelerator.backward(loss)
     norm = accelerator.clip_grad_norm_(net.parameters(), config.clip)
     optimizer.step()

@@ -2,12 +2,13 @@ r"""Losses on pictures (B,C,H,W)."""
 
 __all__ = [
     "DAMAGE_WEIGHT",
-    "gradient_l1",
-    "log_mse",
     "balanced_bce",
+    "gradient_l1",
     "judged_true",
+    "log_mse",
     "spectral_l1",
     "told_apart",
+    "weighted_l1",
 ]
 
 import torch
@@ -26,6 +27,11 @@ def log_mse(prediction: Tensor, target: Tensor, weight: Tensor | None = None) ->
     if weight is not None:
         error = error * weight / weight.mean((1, 2, 3), keepdim=True)
     return torch.log(error.mean((1, 2, 3)) + 1e-4).mean()
+
+
+def weighted_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    r"""Mean absolute error, each picture's ``weight`` (B,1,H,W) brought to a mean of one."""
+    return ((prediction - target).abs() * weight / weight.mean((1, 2, 3), keepdim=True)).mean()
 
 
 def gradient_l1(prediction: Tensor, target: Tensor) -> Tensor:

@@ -10,10 +10,9 @@ from PIL import Image as PilImage
 from torch import Tensor
 
 from relume.bench.quality import psnr, ssim
-from relume.diffusion import begin, ddim, denoiser, gaussian_noise, linear, sample
 from relume.nets import build
-from relume.nets.tone import apply_tone
 from relume.train.config import TrainConfig
+from relume.train.objectives import objective
 from relume.train.pairs import Batches
 from relume.train.photos import Photos
 
@@ -29,16 +28,10 @@ def validate(config: TrainConfig, average: dict[str, Tensor], held: Photos, grid
     batch = data[0]
     clean, damaged = batch["clean"], batch["damaged"]
     with torch.inference_mode():
-        if config.objective == "restore":
-            condition = torch.cat([damaged, torch.zeros_like(batch["mask"])], dim=1)
-            restored = net(damaged, condition, torch.ones(_COUNT))[:, :3]
-        elif config.objective == "tone":
-            restored = apply_tone(damaged, net(damaged), net.config.knots)
-        else:
-            restored = _sampled(net, damaged, conditional=net.config.conditional)
+        restored = objective(config.objective, config.settings).answer(net, damaged)
     restored = restored.clamp(0, 1)
     _grid([damaged, restored, clean], grid)
-    if config.objective == "epsilon" and not net.config.conditional:
+    if config.pair == "generation":  # there is no truth to compare with
         return {}
     pairs = [
         (a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy(), c.permute(1, 2, 0).numpy())
@@ -50,21 +43,6 @@ def validate(config: TrainConfig, average: dict[str, Tensor], held: Photos, grid
         "held_out_ssim_damaged": float(np.mean([ssim(a, c) for a, _, c in pairs])),
         "held_out_ssim": float(np.mean([ssim(b, c) for _, b, c in pairs])),
     }
-
-
-def _sampled(net: torch.nn.Module, damaged: Tensor, *, conditional: bool) -> Tensor:
-    """A quick look by 20 DDIM steps: enough to see whether an ε-net learns."""
-    schedule = linear(300)
-    noise = gaussian_noise(0, tuple(damaged.shape))
-    draw = lambda step: torch.from_numpy(noise(step)).float()  # noqa: E731
-    table = ddim(schedule, 20)
-    start = begin(table, noise=draw)
-    condition = 2 * damaged - 1 if conditional else None
-
-    def predict(x: Tensor, t: float, condition: Tensor | None) -> Tensor:
-        return net(x, torch.full((len(x),), t), condition)
-
-    return (sample(table, denoiser(predict, schedule, predicts="eps"), start, condition=condition) + 1) / 2
 
 
 def _grid(rows: list[Tensor], path: Path) -> None:
