@@ -131,6 +131,10 @@ class Restoration:
 class Restorer:
     """A loaded restorer: make one, use it for many pictures.
 
+    ``force`` runs at the precision asked for even where it did not pass the model's parity check. With the
+    engine ``auto``, ``measure`` times the engines first (a second or two, once on a machine): say so when
+    there are many pictures.
+
     Raises
     ------
     BundleNotFound, BundleCorrupt
@@ -147,12 +151,14 @@ class Restorer:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        force: bool = False,
+        measure: bool = False,
     ) -> None:
         self.bundle = bundles.find(model)
         if self.bundle.card["task"] != "restore":
             raise UsageError(f'model "{self.bundle.name}" is for {self.bundle.card["task"]}, not for restore')
 
-        def load(graph: str, precision: str) -> Engine:
+        def load(graph: str, engine: str, precision: str) -> Engine:
             return engines.load(
                 self.bundle,
                 graph,
@@ -161,11 +167,14 @@ class Restorer:
                 precision=precision,
                 threads=threads,
                 build=_build,
+                force=force,
+                measure=measure,
             )
 
-        self.engine = load("local", precision)
+        self.engine = load("local", engine, precision)
         # The tone net is tiny and its answer touches every pixel: it always runs in full precision.
-        self._tone = load("tone", "f32") if "tone" in self.bundle.card["graphs"] else None
+        # It runs on the same engine, so that one runtime is loaded and not two.
+        self._tone = load("tone", self.engine.name, "f32") if "tone" in self.bundle.card["graphs"] else None
 
     def restore(
         self,
