@@ -14,7 +14,9 @@ __all__ = [
     "Status",
     "Timing",
     "benchmark",
+    "example",
     "load",
+    "measure",
     "names",
     "passed",
     "probe",
@@ -28,7 +30,7 @@ from relume.engines import auto, null, onnx, openvino, pytorch
 from relume.engines.cache import recall
 from relume.engines.engine import Build, Engine, Status
 from relume.engines.gate import passed
-from relume.engines.timing import Timing, ranked
+from relume.engines.timing import BUDGET_S, Timing, example, measure, ranked
 from relume.errors import EngineUnavailable, UsageError
 
 ENGINES: list[ModuleType] = [openvino, onnx, pytorch, null]
@@ -112,11 +114,13 @@ def benchmark(
 ) -> list[Timing]:
     """Times the engines on this machine, at every precision that passed, and keeps it for ``auto``.
 
+    It is given more time than ``auto`` takes by itself, so that nothing is left out on a busy machine.
+
     Returns:
         The timings, in the order in which ``auto`` will try them.
     """
     _check(bundle, graph, threads)
-    options = {"device": device.lower(), "threads": threads, "build": build}
+    options = {"device": device.lower(), "threads": threads, "build": build, "budget": 5 * BUDGET_S}
     return ranked(auto.measured(AUTO, bundle, graph, **options))
 
 

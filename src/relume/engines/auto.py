@@ -9,7 +9,7 @@ the fixed order, whatever was measured: the same engine, and the same bytes, on 
 __all__ = ["SWITCH", "Pick", "key", "measured", "picks"]
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ from relume.bundle import Bundle
 from relume.engines.cache import Key, key_of, recall, remember
 from relume.engines.engine import Engine, version_of
 from relume.engines.gate import passed
-from relume.engines.timing import Timing, example, measure, ranked
+from relume.engines.timing import BUDGET_S, Timing, example, measure, ranked
 from relume.errors import EngineError, UsageError
 
 SWITCH = "RELUME_BENCHMARK"
@@ -56,10 +56,15 @@ def picks(
         yield Pick(module, options["precision"], "order")
 
 
-def measured(modules: Sequence[ModuleType], bundle: Bundle, graph: str, **options: Any) -> list[Timing]:
-    """Times every engine at every precision at which it passed with this model, and keeps the result."""
+def measured(
+    modules: Sequence[ModuleType], bundle: Bundle, graph: str, *, budget: float = BUDGET_S, **options: Any
+) -> list[Timing]:
+    """Times every engine at every precision at which it passed with this model, and keeps the result.
+
+    What the fixed order would take is timed first: where the time runs out, the rest counts as slower.
+    """
     engines = _ready(modules, bundle, graph, **options)
-    timings = measure(engines, example(bundle, graph))
+    timings = measure(engines, example(bundle, graph), budget=budget)
     if timings:
         remember(key(modules, bundle, graph, **options), timings)
     return timings
@@ -72,11 +77,22 @@ def key(modules: Sequence[ModuleType], bundle: Bundle, graph: str, **options: An
 
 
 def _ready(modules: Sequence[ModuleType], bundle: Bundle, graph: str, **options: Any) -> Iterator[Engine]:
+    """Each engine as it is by itself, in the fixed order; then each at its other precisions."""
+    others: list[tuple[ModuleType, str]] = []
     for module in modules:
-        for precision in passed(bundle, module.NAMES[0]):
-            try:
-                yield module.load(
-                    bundle, graph, name=module.NAMES[0], **{**options, "precision": precision, "force": False}
-                )
-            except EngineError:  # not installed, no such device or precision, too large
-                continue
+        for engine in _loaded(module, bundle, graph, "auto", options):
+            yield engine
+            rest = (one for one in passed(bundle, module.NAMES[0]) if one != engine.precision)
+            others += [(module, one) for one in rest]
+    for module, precision in others:
+        yield from _loaded(module, bundle, graph, precision, options)
+
+
+def _loaded(
+    module: ModuleType, bundle: Bundle, graph: str, precision: str, options: Mapping[str, Any]
+) -> Iterator[Engine]:
+    settings = {**options, "precision": precision, "force": False}
+    try:
+        yield module.load(bundle, graph, name=module.NAMES[0], **settings)
+    except EngineError:  # not installed, no such device or precision, too large
+        return
