@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 from types import ModuleType
+from typing import Any
 
 from relume.bundle import Bundle
 from relume.engines import auto, null, onnx, openvino, pytorch
@@ -120,8 +121,8 @@ def benchmark(
         The timings, in the order in which ``auto`` will try them.
     """
     _check(bundle, graph, threads)
-    options = {"device": device.lower(), "threads": threads, "build": build, "budget": 5 * BUDGET_S}
-    return ranked(auto.measured(AUTO, bundle, graph, **options))
+    options: dict[str, Any] = {"device": device.lower(), "threads": threads, "build": build}
+    return ranked(auto.measured(AUTO, bundle, graph, budget=5 * BUDGET_S, **options))
 
 
 def remembered(

@@ -3,8 +3,8 @@ r"""int8: a model's local graph with its convolutions on integers, kept only if 
 .. math:: x \approx s\,(q - z), \qquad q = \operatorname{clip}(\operatorname{round}(x / s) + z)
 
 Activations get one scale each, static, from the range they take on real photographs; weights get one scale
-for each output channel. Only convolutions are quantized: the norms, gates and sums stay float32, and so do
-the first and the last convolution, which touch the picture itself.
+for each output channel. Only convolutions are quantized, with what they take and give: the norms, gates and
+sums compute in float32, and so do the first and the last convolution, which touch the picture itself.
 
 Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", CVPR 2018; R. Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference",
