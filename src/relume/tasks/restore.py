@@ -8,6 +8,7 @@ __all__ = ["Restoration", "Restorer", "Settings"]
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -158,23 +159,13 @@ class Restorer:
         if self.bundle.card["task"] != "restore":
             raise UsageError(f'model "{self.bundle.name}" is for {self.bundle.card["task"]}, not for restore')
 
-        def load(graph: str, engine: str, precision: str) -> Engine:
-            return engines.load(
-                self.bundle,
-                graph,
-                engine=engine,
-                device=device,
-                precision=precision,
-                threads=threads,
-                build=_build,
-                force=force,
-                measure=measure,
-            )
-
-        self.engine = load("local", engine, precision)
+        where: Any = {"device": device, "threads": threads, "force": force, "measure": measure}
+        load = partial(engines.load, self.bundle, build=_build, **where)
+        self.engine: Engine = load("local", engine=engine, precision=precision)
         # The tone net is tiny and its answer touches every pixel: it always runs in full precision.
         # It runs on the same engine, so that one runtime is loaded and not two.
-        self._tone = load("tone", self.engine.name, "f32") if "tone" in self.bundle.card["graphs"] else None
+        tone = partial(load, "tone", engine=self.engine.name, precision="f32")
+        self._tone: Engine | None = tone() if "tone" in self.bundle.card["graphs"] else None
 
     def restore(
         self,
