@@ -87,6 +87,8 @@ def test_the_fastest_is_first_and_within_its_spread_the_finest() -> None:
     slow = Timing("pytorch", "f32", "cpu", 9.0, 9.0, 5)
     assert ranked([slow, f32, int8, bf16]) == [bf16, int8, f32, slow]
     assert ranked([]) == []
+    noisy = Timing("openvino", "bf16", "cpu", 1.0, 5.0, 5)
+    assert ranked([f32, noisy]) == [noisy, f32], "noise does not make a slow engine as good as a fast one"
 
 
 def test_an_example_fits_the_card(hollow_bundle: Bundle) -> None:

@@ -160,7 +160,7 @@ class Restorer:
             raise UsageError(f'model "{self.bundle.name}" is for {self.bundle.card["task"]}, not for restore')
 
         where: Any = {"device": device, "threads": threads, "force": force, "measure": measure}
-        load = partial(engines.load, self.bundle, build=_build, **where)
+        load: Any = partial(engines.load, self.bundle, build=_build, **where)
         self.engine: Engine = load("local", engine=engine, precision=precision)
         # The tone net is tiny and its answer touches every pixel: it always runs in full precision.
         # It runs on the same engine, so that one runtime is loaded and not two.
