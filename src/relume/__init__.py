@@ -37,6 +37,7 @@ def restore(
     engine: str = "auto",
     device: str = "auto",
     precision: str = "auto",
+    force: bool = False,
     steps: int | None = None,
     seed: int = 0,
     fidelity: float = 1.0,
@@ -54,7 +55,7 @@ def restore(
     """
     from relume.tasks import Restorer
 
-    restorer = Restorer(model, engine=engine, device=device, precision=precision)
+    restorer = Restorer(model, engine=engine, device=device, precision=precision, force=force)
     return restorer(
         picture,
         steps=steps,

@@ -72,6 +72,8 @@ class Graph(TypedDict):
     prefix: str
     inputs: list[Port]
     outputs: list[Port]
+    variants: NotRequired[dict[str, str]]
+    """Files that hold the graph at another precision: ``{"int8": "graph.int8.onnx"}``."""
 
 
 class Card(TypedDict):
@@ -92,7 +94,7 @@ class Card(TypedDict):
     steps: NotRequired[list[int]]
     damage_weight: NotRequired[float]  # how much more damage weighed than its absence when the net learned
     precisions: NotRequired[list[str]]
-    parity: NotRequired[dict[str, float]]
+    parity: NotRequired[dict[str, float | None]]
     training: NotRequired[dict[str, Any]]
     quality: NotRequired[dict[str, Any]]
 
@@ -114,14 +116,15 @@ class Bundle:
         text = json.dumps(self.card, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def graph(self, name: str) -> Path:
-        """The ONNX file of a graph.
+    def graph(self, name: str, precision: str = "f32") -> Path:
+        """The ONNX file of a graph: the one made for this precision, or else the one of all precisions.
 
         Raises:
             UsageError: the card has no such graph.
             BundleCorrupt: the file is not there.
         """
-        return self._file(self.facts(name)["file"])
+        facts = self.facts(name)
+        return self._file(facts.get("variants", {}).get(precision, facts["file"]))
 
     def facts(self, name: str) -> Graph:
         """What the card says about a graph.
@@ -326,6 +329,8 @@ def _check_graph(name: str, graph: object, files: Mapping[str, str], where: Path
         isinstance(graph, dict)
         and isinstance(graph.get("file"), str)
         and graph["file"] in files
+        and isinstance(graph.get("variants", {}), dict)
+        and all(isinstance(file, str) and file in files for file in graph.get("variants", {}).values())
         and isinstance(graph.get("prefix"), str)
         and isinstance(graph.get("net"), dict)
         and isinstance(graph["net"].get("kind"), str)

@@ -123,6 +123,9 @@ def test_says_what_runs(name: str, load: Any) -> None:
     assert engine.name == name and engine.version and engine.device
     assert engine.precision in ("f32", "bf16", "f16")
     assert load(engine=name, precision="f32").precision == "f32"
+    facts = engine.facts()
+    assert (facts["name"], facts["device"], facts["precision"]) == (name, engine.device, engine.precision)
+    assert facts["runtime"] or name == "null", "the runtime's own words are kept"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "f16"])
@@ -145,7 +148,7 @@ def test_a_model_made_for_f32_runs_at_f32(name: str, load: Any, tiny_bundle: Bun
         load(bundle=strict, engine=name, precision="bf16")
 
 
-@pytest.mark.parametrize("device", ["cuda:63", "quantum"])
+@pytest.mark.parametrize("device", ["cuda:63", "tensorrt:63", "quantum"])
 def test_a_device_that_is_not_there_is_refused(name: str, load: Any, device: str) -> None:
     with pytest.raises(EngineUnavailable, match=f"(?i){device[:4]}"):
         load(engine=name, device=device)

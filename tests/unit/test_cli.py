@@ -179,9 +179,27 @@ def test_doctor_tells_what_runs(tiny_bundle: Bundle, capsys: pytest.CaptureFixtu
         if status.available:
             runs = found[status.name]["runs"]
             assert runs["device"] in status.devices and runs["precision"] in status.precisions
-            assert runs["seconds_per_tile"] >= 0
+            assert runs["seconds_per_tile"] >= 0 and runs["precision"] in found[status.name]["passed"]
     assert found[facts["auto"]]["runs"] is not None
     assert facts["machine"]["usable_cores"] >= 1 and set(facts["extras"]) >= {"onnx", "heif", "raw", "train"}
+
+
+def test_doctor_times_the_engines_and_auto_goes_by_it(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RELUME_HOME", str(tmp_path))
+    call = ["doctor", "--model", str(tiny_bundle.path), "--threads", "1", "--json"]
+    assert main(call) == 0
+    assert json.loads(capsys.readouterr().out)["benchmark"] is None
+    assert main([*call, "--benchmark"]) == 0
+    fresh = json.loads(capsys.readouterr().out)
+    assert fresh["benchmark"]["measured"] == "now"
+    assert fresh["auto"] == fresh["benchmark"]["timings"][0]["engine"]
+    assert main(call) == 0
+    later = json.loads(capsys.readouterr().out)["benchmark"]
+    assert (later["measured"], later["timings"]) == ("earlier", fresh["benchmark"]["timings"])
+    assert main(call[:-1]) == 0
+    assert "the first is what auto takes" in capsys.readouterr().out
 
 
 def test_doctor_without_a_model_still_tells_and_is_5(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,22 +6,22 @@ import argparse
 import os
 import platform
 import sys
-import time
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from relume import machine
 from relume._version import __version__
 from relume.cli.extras import EXTRAS, missing
-from relume.cli.options import Subparsers, add_talk
+from relume.cli.options import Subparsers, add_talk, count
 from relume.cli.streams import as_json
 from relume.errors import BundleError, EngineUnavailable, RelumeError
 
 if TYPE_CHECKING:
     from relume.bundle import Bundle
-    from relume.engines import Engine, Status
+    from relume.engines import Status
 
 MODEL = "photo"
-SIDE = 256  # of the tile that each engine is tried on
+GRAPH = "local"  # the one that takes the time
 
 
 def add(subparsers: "Subparsers") -> None:
@@ -34,6 +34,14 @@ def add(subparsers: "Subparsers") -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("--model", default=MODEL, metavar="NAME|DIR", help=f"what to try (default: {MODEL})")
+    parser.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="time the engines anew (two or three seconds); --engine auto goes by it from then on",
+    )
+    parser.add_argument(
+        "--threads", type=count, metavar="N", help="CPU threads of the benchmark and of what auto comes to"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     add_talk(parser)
 
@@ -44,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     model = facts["models"][0]
     bundle = _bundle(args.model) if model["ok"] else None
     facts["engines"] = _engines(bundle)
-    facts["auto"] = _auto(facts["engines"])
+    facts["benchmark"] = _benchmark(bundle, args.threads, fresh=args.benchmark) if bundle else None
+    facts["auto"] = _auto(bundle, args.threads)
     facts["extras"] = {extra: _extra(extra) for extra in EXTRAS}
     print(as_json(facts) if args.json else _text(facts), end="")
     if not model["ok"]:
@@ -53,29 +62,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    usable = os.cpu_count()
     memory = None
     if sys.platform == "linux":
-        usable = len(os.sched_getaffinity(0))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": machine.processor(),
+        "graphics": machine.graphics(),
         "cores": os.cpu_count(),
-        "usable_cores": usable,
+        "usable_cores": machine.usable_cores(),
         "memory_bytes": memory,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _bundle(name: str) -> "Bundle":
@@ -117,6 +116,8 @@ def _engines(bundle: "Bundle | None") -> list[dict[str, Any]]:
 
 def _engine(status: "Status", bundle: "Bundle | None") -> dict[str, Any]:
     """What an engine says of itself and, where a model is there, what runs when it is tried."""
+    from relume import engines
+
     facts: dict[str, Any] = {
         "name": status.name,
         "available": status.available,
@@ -124,10 +125,12 @@ def _engine(status: "Status", bundle: "Bundle | None") -> dict[str, Any]:
         "version": status.version,
         "devices": list(status.devices),
         "precisions": list(status.precisions),
+        "passed": [],
         "runs": None,
     }
     if not status.available or bundle is None:
         return facts
+    facts["passed"] = list(engines.passed(bundle, status.name))
     try:
         facts["runs"] = _try(status.name, bundle)
     except (RelumeError, ImportError) as error:
@@ -138,13 +141,13 @@ def _engine(status: "Status", bundle: "Bundle | None") -> dict[str, Any]:
 def _try(name: str, bundle: "Bundle") -> dict[str, Any]:
     from relume import engines
 
-    engine = engines.load(bundle, "local", engine=name, build=_build)
-    _time(engine, bundle)
+    engine = engines.load(bundle, GRAPH, engine=name, build=_build)
+    arrays = engines.example(bundle, GRAPH)
+    (timing,) = engines.measure([engine], arrays, rounds=1)
     return {
-        "device": engine.device,
-        "precision": engine.precision,
-        "tile": SIDE,
-        "seconds_per_tile": round(_time(engine, bundle), 4),
+        **engine.facts(),
+        "tile": arrays[0].shape[-1],
+        "seconds_per_tile": round(timing.median_s, 4),
     }
 
 
@@ -154,26 +157,33 @@ def _build(kind: str, config: dict[str, Any]) -> Any:
     return build(kind, config)
 
 
-def _time(engine: "Engine", bundle: "Bundle") -> float:
-    import numpy as np
+def _benchmark(bundle: "Bundle", threads: int | None, *, fresh: bool) -> dict[str, Any] | None:
+    """How fast each engine is here, the one that ``auto`` takes first; ``None`` where nobody measured."""
+    from relume import engines
 
-    sizes = {"batch": 1, "height": SIDE, "width": SIDE}
-    ports = bundle.facts("local")["inputs"]
-    shapes = [
-        [sizes.get(size, 1) if isinstance(size, str) else size for size in port["shape"]] for port in ports
-    ]
-    arrays = [np.full(shape, 0.5, np.float32) for shape in shapes]
-    began = time.perf_counter()
-    engine(*arrays)
-    return time.perf_counter() - began
+    if fresh:
+        timings = engines.benchmark(bundle, GRAPH, threads=threads, build=_build)
+    else:
+        timings = engines.remembered(bundle, GRAPH, threads=threads) or []
+    if not timings and not fresh:
+        return None
+    return {
+        "threads": threads,
+        "measured": "now" if fresh else "earlier",
+        "timings": [asdict(timing) for timing in timings],
+    }
 
 
-def _auto(found: list[dict[str, Any]]) -> str | None:
+def _auto(bundle: "Bundle | None", threads: int | None) -> str | None:
     """The engine that ``auto`` comes to."""
     from relume import engines
 
-    runs = {facts["name"] for facts in found if facts["runs"] is not None}
-    return next((module.NAMES[0] for module in engines.AUTO if module.NAMES[0] in runs), None)
+    if bundle is None:
+        return None
+    try:
+        return engines.load(bundle, GRAPH, threads=threads, build=_build).name
+    except RelumeError:
+        return None
 
 
 def _extra(extra: str) -> dict[str, Any]:
@@ -190,11 +200,11 @@ def _extra(extra: str) -> dict[str, Any]:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    machine = facts["machine"]
-    memory = f", {machine['memory_bytes'] / 2**30:.1f} GiB" if machine["memory_bytes"] else ""
+    about = facts["machine"]
+    memory = f", {about['memory_bytes'] / 2**30:.1f} GiB" if about["memory_bytes"] else ""
     lines = [
-        f"relume {facts['relume']}, Python {machine['python']}, {machine['platform']}",
-        f"{machine['processor']}, {machine['usable_cores']} of {machine['cores']} cores{memory}",
+        f"relume {facts['relume']}, Python {about['python']}, {about['platform']}",
+        f"{about['processor']}, {about['usable_cores']} of {about['cores']} cores{memory}",
         "",
     ]
     for model in facts["models"]:
@@ -205,8 +215,22 @@ def _text(facts: dict[str, Any]) -> str:
     for extra, state in facts["extras"].items():
         versions = ", ".join(f"{name} {version}" for name, version in state["versions"].items())
         lines.append(f"extra  {extra:<10} {versions if state['installed'] else state['install']}")
+    lines += _benchmark_lines(facts["benchmark"])
     verdict = f"relume restore runs on {facts['auto']}" if facts["auto"] else "relume restore cannot run here"
     return "\n".join([*lines, "", verdict]) + "\n"
+
+
+def _benchmark_lines(benchmark: dict[str, Any] | None) -> list[str]:
+    if benchmark is None:
+        return ["", "engines not timed here yet: relume doctor --benchmark"]
+    lines = ["", f"a tile on each engine, the first is what auto takes (measured {benchmark['measured']})"]
+    for one in benchmark["timings"]:
+        lines.append(
+            f"  {one['engine']:<9} {one['precision']:<5} {one['device']:<7} "
+            f"{1000 * one['median_s']:7.1f} ms, quartiles {1000 * one['spread_s']:.1f} ms apart, "
+            f"{one['rounds']} rounds"
+        )
+    return lines
 
 
 def _engine_text(engine: dict[str, Any]) -> str:
@@ -216,7 +240,8 @@ def _engine_text(engine: dict[str, Any]) -> str:
     if engine["runs"] is None:
         return f"{what}; not tried: {engine['reason'] or 'there is no whole model'}"
     runs = engine["runs"]
+    passed = f"passed at {', '.join(engine['passed']) or 'none'}"
     return (
-        f"{what}; runs on {runs['device']} at {runs['precision']}, "
+        f"{what}; {passed}; runs on {runs['device']} at {runs['precision']}, "
         f"{1000 * runs['seconds_per_tile']:.0f} ms for a tile of {runs['tile']}×{runs['tile']}"
     )

@@ -156,12 +156,7 @@ def _ran(restorer: "Restorer | None") -> dict[str, Any]:
     bundle, engine = restorer.bundle, restorer.engine
     return {
         "model": {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash},
-        "engine": {
-            "name": engine.name,
-            "version": engine.version,
-            "device": engine.device,
-            "precision": engine.precision,
-        },
+        "engine": engine.facts(),
     }
 
 

@@ -135,8 +135,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="auto, openvino, onnx, pytorch, pytorch-compile or null (default: auto)",
     )
-    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, gpu, …")
-    group.add_argument("--precision", default="auto", metavar="NAME", help="auto, f32 or bf16")
+    group.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt, gpu, …"
+    )
+    group.add_argument("--precision", default="auto", metavar="NAME", help="auto, f32, bf16, f16 or int8")
+    group.add_argument(
+        "--force", action="store_true", help="run at a precision that did not pass the model's parity check"
+    )
     group.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads (default: as the engine has it)"
     )

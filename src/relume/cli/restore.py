@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from relume.tasks import Restoration, Restorer, Settings
 
 WHITE = 0.25  # the standard deviation that is white in an uncertainty map
+MANY = 32  # pictures, for which it pays to time the engines first
 
 _EPILOG = """\
 Without -o a result stands beside its picture, under the name with the suffix; -o DIR keeps the tree of a
@@ -237,15 +238,10 @@ def _tell(entry: Entry, console: Console) -> None:
 
 
 def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restorer":
-    restorer = load(args, console)
+    restorer = load(args, console, measure=len(report.entries) >= MANY)
     bundle, engine = restorer.bundle, restorer.engine
     report.model = {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash}
-    report.engine = {
-        "name": engine.name,
-        "version": engine.version,
-        "device": engine.device,
-        "precision": engine.precision,
-    }
+    report.engine = engine.facts()
     return restorer
 
 

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from relume.tasks import Restorer
 
 
-def load(args: argparse.Namespace, console: Console) -> "Restorer":
+def load(args: argparse.Namespace, console: Console, *, measure: bool = False) -> "Restorer":
     """The model of the options of :func:`~relume.cli.options.add_model`, its files verified, on an engine.
 
-    When ``auto`` does not come to its first engine, that is said even with -q.
+    When ``auto`` cannot have the first engine of its order, that is said even with -q. ``measure`` says that
+    there is work enough to time the engines first.
 
     Raises:
         BundleError: the model is missing, or not what its card says.
@@ -27,13 +28,21 @@ def load(args: argparse.Namespace, console: Console) -> "Restorer":
     bundle = bundles.find(args.model)
     bundle.verify()
     restorer = Restorer(
-        bundle.path, engine=args.engine, device=args.device, precision=args.precision, threads=args.threads
+        bundle.path,
+        engine=args.engine,
+        device=args.device,
+        precision=args.precision,
+        threads=args.threads,
+        force=args.force,
+        measure=measure,
     )
     engine = restorer.engine
     first = engines.AUTO[0]
-    if args.engine == "auto" and engine.name not in first.NAMES:
+    if engine.chosen == "order" and engine.name not in first.NAMES:
         reason = first.probe().reason or f"not with device {args.device}, precision {args.precision}"
         say(f"note: {first.NAMES[0]} does not run here ({reason}); {engine.name} runs instead")
     console.detail(f"model {bundle.name} {bundle.card['version']} ({bundle.hash[:12]}), {bundle.path}")
     console.detail(f"engine {engine.name} {engine.version} on {engine.device}, {engine.precision}")
+    words = "; ".join(f"{name} {value}" for name, value in engine.runtime.items())
+    console.detail(f"  chosen by {engine.chosen}; the runtime says: {words or 'nothing'}")
     return restorer

@@ -70,6 +70,7 @@ def config_of(args: argparse.Namespace) -> "Config":
         device=args.device,
         precision=args.precision,
         threads=args.threads,
+        force=args.force,
         max_bytes=args.max_bytes,
         max_pixels=args.max_pixels,
         max_queue=args.max_queue,
@@ -94,7 +95,8 @@ def command_of(config: "Config") -> list[str]:
         "--lease": f"{config.lease}s",
     }
     told = [word for name, value in values.items() if value is not None for word in (name, str(value))]
-    return [sys.executable, "-m", "relume", "work", *told]
+    flags = ["--force"] if config.force else []
+    return [sys.executable, "-m", "relume", "work", *told, *flags]
 
 
 def log_to_stderr(args: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 r"""What every engine is, and how its failures are told."""
 
-__all__ = ["Build", "Engine", "Status", "PRECISIONS", "allowed", "failures", "feeds", "unavailable"]
+__all__ = ["Build", "Engine", "Status", "check", "failures", "feeds", "unavailable", "version_of"]
 
 import importlib.metadata
 from abc import ABC, abstractmethod
@@ -17,8 +17,6 @@ from relume.errors import EngineError, EngineUnavailable, OutOfMemory, RelumeErr
 
 Build = Callable[[str, dict[str, Any]], Any]
 """``nets.build``: (kind, config) → torch module. Handed in by ``tasks``: engines know no net."""
-
-PRECISIONS = ("auto", "f32", "bf16", "f16")
 
 # How the runtimes say that memory ran out; most have no exception class for it.
 _MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "bad allocation")
@@ -40,13 +38,29 @@ class Status:
 class Engine(ABC):
     """One graph of a bundle, loaded and ready. Same arrays, same bytes.
 
-    The attributes say what really runs, as the runtime reports it, not what was asked for.
+    The attributes say what really runs, as the runtime reports it, not what was asked for. An engine that
+    finds something else running than what was asked for is not returned: loading raises.
     """
 
     name: str
     device: str
     precision: str
     version: str
+    runtime: dict[str, Any]
+    """The runtime's own words for device and precision, as read back from it."""
+    chosen: str = "name"
+    """How ``auto`` came to it: ``benchmark`` or ``order``; ``name`` where it was asked for."""
+
+    def facts(self) -> dict[str, Any]:
+        """What really runs, for reports."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "device": self.device,
+            "precision": self.precision,
+            "chosen": self.chosen,
+            "runtime": dict(self.runtime),
+        }
 
     @abstractmethod
     def __call__(self, *arrays: Any) -> Any:
@@ -63,25 +77,6 @@ class Engine(ABC):
             OutOfMemory: the device is too small for arrays of this size.
             EngineError: the runtime failed otherwise.
         """
-
-
-def allowed(bundle: Bundle, precision: str) -> tuple[str, ...]:
-    """The precisions that the model was checked at and that the caller accepts; engines pick among them.
-
-    Raises:
-        UsageError: there is no such precision.
-        EngineUnavailable: the model was not checked at it.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(f'no precision "{precision}"; there are {", ".join(PRECISIONS)}')
-    checked = tuple(bundle.card.get("precisions", ["f32", "bf16"]))
-    if precision == "auto":
-        return checked
-    if precision not in checked:
-        raise EngineUnavailable(
-            f'model "{bundle.name}" is made for {", ".join(checked)}, not {precision}; use --precision auto'
-        )
-    return (precision,)
 
 
 def feeds(ports: Sequence[Port], arrays: Sequence[Any]) -> dict[str, npt.NDArray[np.float32]]:

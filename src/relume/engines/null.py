@@ -5,7 +5,7 @@ channels of ``condition`` as they came, and a damage logit of −10, "nothing is
 channel. Any other graph returns zeros, which are the parameters of the tone transform that changes nothing.
 """
 
-__all__ = ["NAMES", "NullEngine", "load", "probe"]
+__all__ = ["NAMES", "PACKAGES", "NullEngine", "load", "probe"]
 
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 
 from relume._version import __version__
 from relume.bundle import Bundle
-from relume.engines.engine import Build, Engine, Status, allowed, check, feeds
+from relume.engines.engine import Build, Engine, Status, check, feeds
+from relume.engines.gate import open_to
 from relume.errors import EngineUnavailable, UsageError
 
 NAMES = ("null",)
+PACKAGES = ("relume",)
 UNDAMAGED = -10.0
 
 
@@ -25,6 +27,7 @@ class NullEngine(Engine):
 
     def __init__(self, bundle: Bundle, graph: str) -> None:
         self.name, self.device, self.precision, self.version = "null", "cpu", "f32", __version__
+        self.runtime = {}
         self._facts = bundle.facts(graph)
 
     def __call__(self, *arrays: Any) -> Any:
@@ -57,10 +60,11 @@ def load(
     precision: str,
     threads: int | None,
     build: Build | None,
+    force: bool,
 ) -> Engine:
     """Loads nothing. Raises :class:`EngineUnavailable` for a device other than the CPU or a precision."""
     if device not in ("auto", "cpu"):
         raise EngineUnavailable(f"engine {name} has no device {device}; use --device cpu")
-    if "f32" not in allowed(bundle, precision):
+    if "f32" not in open_to(bundle, name, precision, force=force):
         raise EngineUnavailable(f"engine {name} runs at f32, not at {precision}")
     return NullEngine(bundle, graph)

@@ -9,7 +9,7 @@ reports the import to Google Analytics. Somebody's photographs are nobody's busi
 the only way by which relume imports OpenVINO, and nothing is written or sent then.
 """
 
-__all__ = ["NAMES", "OpenvinoEngine", "load", "probe", "runtime"]
+__all__ = ["NAMES", "PACKAGES", "OpenvinoEngine", "load", "probe", "runtime"]
 
 import importlib.util
 import sys
@@ -24,16 +24,18 @@ from relume.engines.engine import (
     Build,
     Engine,
     Status,
-    allowed,
     failures,
     feeds,
     unavailable,
     version_of,
 )
+from relume.engines.gate import open_to
 from relume.errors import BundleCorrupt, EngineUnavailable
 
 NAMES = ("openvino",)
+PACKAGES = ("openvino",)
 _HINT = "INFERENCE_PRECISION_HINT"
+_HINTS = ("f32", "bf16", "f16")
 _SHAPES = 6  # compiled models that are kept
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -46,7 +48,8 @@ class OpenvinoEngine(Engine):
         self, bundle: Bundle, graph: str, core: Any, device: str, precision: str, threads: int | None
     ) -> None:
         self.name, self.device, self.precision = "openvino", device.lower().replace(".", ":"), precision
-        self.version = version_of("openvino")
+        self.version = version_of(*PACKAGES)
+        self.runtime = _runs(core, device, precision)
         self._bundle, self._core, self._target = bundle, core, device
         self._inputs = bundle.facts(graph)["inputs"]
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", _HINT: precision}
@@ -76,7 +79,7 @@ class OpenvinoEngine(Engine):
             model = self._model.clone()
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             compiled = self._core.compile_model(model, self._target, self._options)
-            _confirm(compiled, self.precision)
+            self.runtime = _confirm(compiled, self._target, self.precision)
             while len(self._requests) >= _SHAPES:
                 self._requests.popitem(last=False)
             self._requests[key] = compiled.create_infer_request()
@@ -120,11 +123,11 @@ def probe() -> Status:
         return Status("openvino", False, f"openvino does not start: {error}; use --engine onnx")
     if not targets:
         return Status("openvino", False, "openvino finds no device here; use --engine onnx")
-    precisions = [name for name in ("f32", "bf16", "f16") if _precision(core, targets[0], name) == name]
+    precisions = [name for name in _HINTS if _precision(core, targets[0], name) == name]
     return Status(
         "openvino",
         True,
-        version=version_of("openvino"),
+        version=version_of(*PACKAGES),
         devices=tuple(target.lower().replace(".", ":") for target in targets),
         precisions=tuple(precisions),
     )
@@ -139,6 +142,7 @@ def load(
     precision: str,
     threads: int | None,
     build: Build | None,
+    force: bool,
 ) -> Engine:
     """Reads the graph; ``device`` is auto or cpu, or gpu, gpu:N and npu where OpenVINO finds one.
 
@@ -146,7 +150,7 @@ def load(
         EngineUnavailable: OpenVINO, the device or the precision is not there.
         BundleCorrupt: a file of the bundle is not what it should be.
     """
-    accepted = allowed(bundle, precision)
+    accepted = open_to(bundle, name, precision, force=force)
     with failures(name, bundle):
         core = runtime().Core()
         target = _target(device, list(core.available_devices))
@@ -171,31 +175,61 @@ def _choose(core: Any, target: str, precision: str, accepted: tuple[str, ...]) -
         return real
     if precision == "auto" and "f32" in accepted and _precision(core, target, "f32") == "f32":
         return "f32"
+    instead = f"computes in {real} instead of" if real != "none" else "cannot compute in"
     raise EngineUnavailable(
-        f"engine openvino runs at {real} on this {target}, not at {precision}; use --precision auto or f32"
+        f"engine openvino {instead} {precision} on this {target}; use --precision auto or f32"
     )
 
 
 def _precision(core: Any, target: str, wanted: str | None) -> str:
-    """Compiles a model of one operation and reads back at which precision it runs.
+    """The precision at which a target computes that was asked for another, or for its own choice."""
+    runs = _runs(core, target, wanted)
+    return str(runs.get("inference_precision", "none"))
 
-    A CPU without bf16 takes the hint and computes in f32; only the compiled model tells.
+
+def _runs(core: Any, target: str, wanted: str | None) -> dict[str, Any]:
+    """Compiles a model of one operation and reads back where and at which precision it runs.
+
+    A CPU without bf16 takes the hint and computes in f32; only the compiled model tells. Empty where the
+    hint is refused.
     """
+    if wanted is not None and wanted not in _HINTS:
+        return {}
     openvino = runtime()
     x = openvino.opset13.parameter([1, 1], np.float32)
     model = openvino.Model([openvino.opset13.relu(x)], [x])
     try:
         compiled = core.compile_model(model, target, {_HINT: wanted} if wanted is not None else {})
     except RuntimeError:
-        return "none"
+        return {}
     return _read(compiled)
 
 
-def _read(compiled: Any) -> str:
-    return str(compiled.get_property(_HINT).get_type_name())
+def _read(compiled: Any) -> dict[str, Any]:
+    return {
+        "execution_devices": list(compiled.get_property("EXECUTION_DEVICES")),
+        "inference_precision": str(compiled.get_property(_HINT).get_type_name()),
+    }
 
 
-def _confirm(compiled: Any, precision: str) -> None:
-    real = _read(compiled)
-    if real != precision:
-        raise EngineUnavailable(f"engine openvino compiled the model at {real}, not at {precision}")
+def _confirm(compiled: Any, target: str, precision: str) -> dict[str, Any]:
+    """What a compiled model says of itself, which has to be what was asked for.
+
+    Raises:
+        EngineUnavailable: it runs elsewhere, or at another precision.
+    """
+    runs = _read(compiled)
+    # GPU is called GPU.0 where there are two.
+    kind = target.partition(".")[0]
+    elsewhere = [device for device in runs["execution_devices"] if device.partition(".")[0] != kind]
+    if elsewhere or not runs["execution_devices"]:
+        raise EngineUnavailable(
+            f"engine openvino runs on {', '.join(elsewhere) or 'nothing'} instead of {target}; "
+            "use --device cpu or another --engine"
+        )
+    if runs["inference_precision"] != precision:
+        raise EngineUnavailable(
+            f"engine openvino compiled the model at {runs['inference_precision']}, not at {precision}; "
+            "use --precision auto"
+        )
+    return runs

@@ -4,7 +4,7 @@ r"""PyTorch: the reference on a CPU, and what runs on CUDA.
 at the first tile and needs a C++ compiler on CPUs. The modules come from a function that is handed in.
 """
 
-__all__ = ["NAMES", "PytorchEngine", "load", "probe"]
+__all__ = ["NAMES", "PACKAGES", "PytorchEngine", "load", "probe"]
 
 import importlib.util
 from collections.abc import Iterator
@@ -18,16 +18,18 @@ from relume.engines.engine import (
     Build,
     Engine,
     Status,
-    allowed,
     check,
     failures,
     feeds,
     unavailable,
     version_of,
 )
+from relume.engines.gate import open_to
 from relume.errors import BundleCorrupt, EngineUnavailable, UsageError
 
 NAMES = ("pytorch", "pytorch-compile")
+PACKAGES = ("torch",)
+_DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
 
 class PytorchEngine(Engine):
@@ -44,9 +46,11 @@ class PytorchEngine(Engine):
         threads: int | None,
     ) -> None:
         self.name, self.device, self.precision = name, device, precision
-        self.version = version_of("torch")
+        self.version = version_of(*PACKAGES)
         self._bundle, self._module, self._threads = bundle, module, threads
         self._inputs = bundle.facts(graph)["inputs"]
+        with failures(name, bundle):
+            self.runtime = self._runs()
 
     def __call__(self, *arrays: Any) -> Any:
         import torch
@@ -66,6 +70,28 @@ class PytorchEngine(Engine):
             result = result.to(given[0].device, torch.float32).contiguous()
             return result if any(tensors) else np.array(result.numpy())
 
+    def _runs(self) -> dict[str, Any]:
+        """Where the weights lie, and what a convolution under the settings of a call gives."""
+        import torch
+
+        weights = {str(weight.device) for weight in self._module.parameters()}
+        with self._settings():
+            one = torch.ones(1, 1, 1, 1, device=self.device)
+            result = torch.nn.functional.conv2d(one, one)
+        runs = {
+            "weights": sorted(weights),
+            "device": str(result.device),
+            "dtype": str(result.dtype).removeprefix("torch."),
+        }
+        if weights | {str(result.device)} != {self.device} or result.dtype != getattr(
+            torch, _DTYPES[self.precision]
+        ):
+            raise EngineUnavailable(
+                f"engine {self.name} runs as {runs} instead of {self.precision} on {self.device}; "
+                "use --device cpu, --precision f32"
+            )
+        return runs
+
     @contextmanager
     def _settings(self) -> Iterator[None]:
         """What holds during a call only, so that a program round us keeps its own settings."""
@@ -82,7 +108,7 @@ class PytorchEngine(Engine):
                 )
             )
             if self.precision != "f32":
-                dtype = {"bf16": torch.bfloat16, "f16": torch.float16}[self.precision]
+                dtype = getattr(torch, _DTYPES[self.precision])
                 stack.enter_context(torch.autocast(kind, dtype=dtype))
             if self._threads is not None:
                 torch.set_num_threads(self._threads)
@@ -100,7 +126,11 @@ def probe() -> Status:
         return Status("pytorch", False, f"torch is installed but does not load: {error}")
     cuda = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
     return Status(
-        "pytorch", True, version=version_of("torch"), devices=("cpu", *cuda), precisions=("f32", "bf16")
+        "pytorch",
+        True,
+        version=version_of(*PACKAGES),
+        devices=("cpu", *cuda),
+        precisions=("f32", "bf16", "f16") if cuda else ("f32", "bf16"),
     )
 
 
@@ -113,6 +143,7 @@ def load(
     precision: str,
     threads: int | None,
     build: Build | None,
+    force: bool,
 ) -> Engine:
     """Builds the module and fills it with its weights; ``device`` is auto, cpu, cuda, cuda:N or gpu.
 
@@ -124,7 +155,7 @@ def load(
         raise unavailable(name, "torch", "train")
     if build is None:
         raise EngineUnavailable(f"engine {name} needs build=relume.nets.build to make the network")
-    accepted = allowed(bundle, precision)
+    accepted = open_to(bundle, NAMES[0], precision, force=force)
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -183,8 +214,9 @@ def _choose(name: str, device: str, precision: str, accepted: tuple[str, ...]) -
 
     cuda = device.startswith("cuda")
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else True
-    can = [one for one in ("f32", "bf16") if one != "bf16" or bf16]
-    order = ["bf16", "f32"] if cuda else ["f32", "bf16"]
+    has = {"f32": True, "bf16": bf16, "f16": cuda}  # f16 on a CPU takes minutes where f32 takes seconds
+    can = [one for one, there in has.items() if there]
+    order = ["bf16", "f16", "f32"] if cuda else ["f32", "bf16"]
     for one in order:
         if one in can and one in accepted:
             return one

@@ -24,7 +24,7 @@ class Config:
         Folder for uploads and results; private to the user.
     database:
         URL of the job table. ``None`` means a SQLite file in ``data``.
-    model, engine, device, precision, threads:
+    model, engine, device, precision, threads, force:
         As in :class:`~relume.tasks.Restorer`.
     max_bytes, max_pixels:
         Bounds on one upload.
@@ -49,6 +49,7 @@ class Config:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+    force: bool = False
     max_bytes: int = 200 * 2**20
     max_pixels: int = 100_000_000
     max_queue: int = 2_000_000_000

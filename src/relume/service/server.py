@@ -129,6 +129,8 @@ def work(config: Config, *, parent: int | None = None) -> None:
         device=config.device,
         precision=config.precision,
         threads=config.threads,
+        force=config.force,
+        measure=True,
     )
     restorer.bundle.verify()
     worker = Worker(config, store, folders, restorer, parent=parent)

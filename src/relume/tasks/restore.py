@@ -8,6 +8,7 @@ __all__ = ["Restoration", "Restorer"]
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,10 @@ class Restoration:
 class Restorer:
     """A loaded restorer: make one, use it for many pictures.
 
+    ``force`` runs at the precision asked for even where it did not pass the model's parity check. With the
+    engine ``auto``, ``measure`` times the engines first (a second or two, once on a machine): say so when
+    there are many pictures.
+
     Raises
     ------
     BundleNotFound, BundleCorrupt
@@ -76,25 +81,20 @@ class Restorer:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        force: bool = False,
+        measure: bool = False,
     ) -> None:
         self.bundle = bundles.find(model)
         if self.bundle.card["task"] != "restore":
             raise UsageError(f'model "{self.bundle.name}" is for {self.bundle.card["task"]}, not for restore')
 
-        def load(graph: str, precision: str) -> Engine:
-            return engines.load(
-                self.bundle,
-                graph,
-                engine=engine,
-                device=device,
-                precision=precision,
-                threads=threads,
-                build=_build,
-            )
-
-        self.engine = load("local", precision)
+        where: Any = {"device": device, "threads": threads, "force": force, "measure": measure}
+        load: Any = partial(engines.load, self.bundle, build=_build, **where)
+        self.engine: Engine = load("local", engine=engine, precision=precision)
         # The tone net is tiny and its answer touches every pixel: it always runs in full precision.
-        self._tone = load("tone", "f32") if "tone" in self.bundle.card["graphs"] else None
+        # It runs on the same engine, so that one runtime is loaded and not two.
+        tone = partial(load, "tone", engine=self.engine.name, precision="f32")
+        self._tone: Engine | None = tone() if "tone" in self.bundle.card["graphs"] else None
 
     def restore(
         self,

@@ -2,10 +2,10 @@ r"""Checkpoints → a bundle that every engine runs, if the engines agree.
 
 The averaged weights are stored once, as fp16; both graphs point into that file. Before the bundle appears,
 every engine that is installed runs it on the same pictures. An engine that differs from torch by more than
-the tolerance at f32 stops the export; a lower precision that does is left out of the card.
+the tolerance at f32 stops the export; at a lower precision it is kept from running so (:mod:`.parity`).
 """
 
-__all__ = ["TOLERANCE_DB", "export_photo", "parity"]
+__all__ = ["export_photo"]
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,31 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
 from relume import bundle as bundles
-from relume import engines
 from relume._version import __version__
 from relume.bundle import Bundle
-from relume.degrade.recipes import recipe
 from relume.diffusion import residual_shift
-from relume.errors import EngineUnavailable, TrainingError
-from relume.nets import build
+from relume.engines.gate import LEAST_DB
+from relume.errors import TrainingError
 from relume.train.checkpoint import averaged
 from relume.train.losses import DAMAGE_WEIGHT
 from relume.train.objectives import Restore
 from relume.train.objectives.restore import LEVELS
 from relume.train.onnx_graph import export_graph
-from relume.train.photos import Photos, find_photos
+from relume.train.parity import parity, pictures, verdict
 
-# Least PSNR in dB against torch at f32, over the [0,1] range of the restored pictures.
-TOLERANCE_DB: Mapping[str, float] = {"f32": 60.0, "bf16": 45.0}
 TILE = {"size": 512, "overlap": 128}
-_SIDE = 256
 
 
 def export_photo(
@@ -84,69 +77,15 @@ def export_photo(
             _round(net)
             _graph(part, net, card["graphs"][part], folder)
         written = bundles.write_card(folder, card)
-        measured = parity(written, _pictures(parity_photos), report=report)
-        card["precisions"] = [
-            precision
-            for precision, least in TOLERANCE_DB.items()
-            if measured.get(precision, {}) and min(measured[precision].values()) >= least
-        ]
+        measured = parity(written, pictures(parity_photos), report=report)
+        card |= verdict(measured)
         if "f32" not in card["precisions"]:
             raise TrainingError(
                 f"the engines disagree at f32 ({measured.get('f32')}): "
-                f"at least {TOLERANCE_DB['f32']} dB is wanted"
+                f"at least {LEAST_DB['f32']} dB is wanted"
             )
-        card["parity"] = {
-            "tolerance_psnr_db": TOLERANCE_DB["bf16"],
-            **{
-                f"{precision}_{engine}_psnr_db": round(value, 1)
-                for precision, values in measured.items()
-                for engine, value in values.items()
-            },
-        }
         bundles.write_card(folder, card)
     return bundles.find(out)
-
-
-def parity(
-    bundle: Bundle, pictures: NDArray[np.float32], *, report: Callable[[str], None] = print
-) -> dict[str, dict[str, float]]:
-    """Least PSNR (dB) of each installed engine against torch at f32: precision → engine → dB.
-
-    ``pictures`` is N×3×H×W in [0,1]. Both graphs are compared; the chain is entered at t = 1 and t = 0.5.
-    """
-    everything = Bundle(bundle.path, replace_precisions(bundle))
-    cases = _cases(pictures)
-    reference = engines.load(everything, "local", engine="pytorch", precision="f32", build=build)
-    tone_reference = engines.load(everything, "tone", engine="pytorch", precision="f32", build=build)
-    expected = [np.clip(reference(*case)[:, :3], 0, 1) for case in cases]
-    thumbnails = pictures[:, :, ::4, ::4]
-    tones = [tone_reference(thumbnail[None]) for thumbnail in thumbnails]
-    measured: dict[str, dict[str, float]] = {}
-    for precision in TOLERANCE_DB:
-        for engine in ("openvino", "onnx"):
-            try:
-                candidate = engines.load(everything, "local", engine=engine, precision=precision)
-                tone = engines.load(everything, "tone", engine=engine, precision="f32")
-            except EngineUnavailable as error:
-                report(f"parity {engine} {precision}: not compared ({error})")
-                continue
-            errors = [
-                float(np.mean((np.clip(candidate(*case)[:, :3], 0, 1) - want) ** 2))
-                for case, want in zip(cases, expected, strict=True)
-            ]
-            errors += [
-                float(np.mean((np.asarray(tone(thumbnail[None])) - want) ** 2))
-                for thumbnail, want in zip(thumbnails, tones, strict=True)
-            ]
-            least = -10 * float(np.log10(max(*errors, 1e-15)))
-            measured.setdefault(precision, {})[engine] = least
-            report(f"parity {engine} {precision}: {least:.1f} dB against torch f32")
-    return measured
-
-
-def replace_precisions(bundle: Bundle) -> Any:
-    """The card with every precision allowed, so that they can be measured."""
-    return {**bundle.card, "precisions": list(TOLERANCE_DB)}
 
 
 def _kappa(facts: Mapping[str, Any]) -> float:
@@ -244,29 +183,3 @@ def _graph(part: str, net: nn.Module, facts: Mapping[str, Any], folder: Path) ->
         prefix=facts["prefix"],
         out=folder / facts["file"],
     )
-
-
-def _pictures(folder: Path | None, *, count: int = 6) -> NDArray[np.float32]:
-    """Damaged pictures to compare engines on, N×3×S×S: real photographs, or patterns where there are none."""
-    rng = np.random.default_rng(0)
-    if folder is None:
-        grid = np.indices((_SIDE, _SIDE)) / _SIDE
-        waves = [
-            np.sin(2 * np.pi * (k + 1) * (grid[0] * np.cos(k) + grid[1] * np.sin(k))) for k in range(count)
-        ]
-        clean = [np.stack([0.5 + 0.4 * w, 0.5 - 0.3 * w, 0.5 + 0.2 * w**2], axis=-1) for w in waves]
-    else:
-        files = find_photos(folder)
-        photos = Photos([files[i] for i in np.linspace(0, len(files) - 1, count).astype(int)], side=_SIDE)
-        clean = [photos.crop(_SIDE, rng).astype(np.float64) for _ in range(count)]
-    damaged = [recipe("old-photo")(picture.astype(np.float32), rng).picture for picture in clean]
-    return np.stack(damaged).transpose(0, 3, 1, 2).copy()
-
-
-def _cases(pictures: NDArray[np.float32]) -> list[tuple[NDArray[np.float32], ...]]:
-    mask = np.zeros_like(pictures[:1, :1])
-    return [
-        (picture[None], np.concatenate([picture[None], mask], axis=1), np.full(1, t, np.float32))
-        for picture in pictures
-        for t in (1.0, 0.5)
-    ]
