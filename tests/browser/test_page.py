@@ -132,7 +132,7 @@ def test_the_damage_is_edited_and_the_picture_restored_again(page: Any, tmp_path
     seen_whole(page)
     marked = """() => { const c = document.querySelector('#mask'); const p = c.getContext('2d')
         .getImageData(0, 0, c.width, c.height).data; let n = 0;
-        for (let k = 3; k < p.length; k += 4) n += p[k] > 127; return n; }"""
+        for (let k = 3; k < p.length; k += 4) n += p[k] > 51; return n; }"""
     page.click("#edit")
     expect(page.locator("#mask-tools")).to_be_visible()
     assert page.evaluate(marked) == 0
