@@ -20,7 +20,6 @@ Predicts = Literal["residual", "clean", "velocity"]
 
 LEVELS = 4
 KAPPA = 0.25  # noise of the chain, in units of the [0,1] range
-_DAMAGE_WEIGHT = 1.5  # how much more an error weighs where something was painted over the picture
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Restore:
         by :math:`1 - η_T = 0.02`.
     mask_input:
         Whether half of the batch is told where the damage is.
+    damage:
+        How much more an error of l1 and log_mse weighs where something was painted over the picture.
     l1, log_mse, gradient, fourier, detection:
         Weights of the terms of the loss (see :mod:`relume.train.losses`); ``detection`` is for the logit of
         damage and does nothing for a net without one.
@@ -61,6 +62,7 @@ class Restore:
     start: Start = "damaged"
     predicts: Predicts = "residual"
     mask_input: bool = True
+    damage: float = 1.5
     l1: float = 0.0
     log_mse: float = 0.1
     gradient: float = 1.0
@@ -74,7 +76,7 @@ class Restore:
         if not (0 <= self.chain <= 1 and self.kappa >= 0):
             raise UsageError(f"chain={self.chain:g}, kappa={self.kappa:g}: a share of 0 to 1, and 0 or more")
         terms = (self.l1, self.log_mse, self.gradient, self.fourier)
-        if min(*terms, self.detection) < 0 or not any(terms):
+        if min(*terms, self.detection, self.damage) < 0 or not any(terms):
             raise UsageError("weights of the loss are 0 or more, and one that compares pictures is above 0")
 
     def __call__(self, net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -87,7 +89,7 @@ class Restore:
         self, out: Tensor, picture: Tensor, goal: Tensor, truth: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a picture against its goal, and of the logit in ``out`` against the true mask."""
-        weight = 1 + _DAMAGE_WEIGHT * truth
+        weight = 1 + self.damage * truth
         terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
             "log_mse": (self.log_mse, lambda: log_mse(picture, goal, weight)),
             "edges": (self.gradient, lambda: gradient_l1(picture, goal)),
