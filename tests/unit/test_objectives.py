@@ -178,10 +178,14 @@ def test_the_loss_is_the_sum_of_its_weighted_terms() -> None:
 
     error = (told[:, :3] - given["clean"]).double().numpy()
     truth = (given["mask"] > 0.2).double().numpy()
-    weight = 1 + 1.5 * truth
-    weight /= weight.mean((1, 2, 3), keepdims=True)
+
+    def l1(damage: float) -> float:
+        weight = 1 + damage * truth
+        return float((np.abs(error) * weight / weight.mean((1, 2, 3), keepdims=True)).mean())
+
     spectrum = np.fft.rfft2(error, norm="ortho")
-    assert cost(l1=1.0) == pytest.approx((np.abs(error) * weight).mean(), rel=1e-5)
+    assert cost(l1=1.0) == pytest.approx(l1(1.5), rel=1e-5)
+    assert cost(l1=1.0, damage=4.0) == pytest.approx(l1(4.0), rel=1e-5) != pytest.approx(l1(1.5), rel=1e-5)
     assert cost(fourier=1.0) == pytest.approx(np.abs(spectrum).mean(), rel=1e-5)
     parts = [cost(l1=0.3), cost(fourier=0.2), cost(log_mse=0.1), cost(gradient=2.0)]
     whole = cost(l1=0.3, fourier=0.2, log_mse=0.1, gradient=2.0)
@@ -223,6 +227,7 @@ def test_the_founding_net_can_be_asked_for_the_same() -> None:
         {"kappa": -1.0},
         {"fourier": -0.1},
         {"log_mse": 0.0, "gradient": 0.0},
+        {"damage": -0.5},
         {"colour": 1.0},
     ],
     ids=str,

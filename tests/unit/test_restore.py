@@ -339,6 +339,15 @@ class TestTone:
         assert np.allclose(model.transform(given.pixels).curves, model.transform(given.pixels.copy()).curves)
 
 
+def test_the_weight_that_damage_had_in_training_is_undone(model: Restorer, monkeypatch: Any) -> None:
+    given = image.from_array(levels(64, 64))
+    weighted = model.detect(given).astype(np.float64)
+    monkeypatch.setitem(model.bundle.card, "damage_weight", 4.0)
+    # Odds that were learned four times too high.
+    odds = weighted / (1 - weighted) / 4
+    np.testing.assert_allclose(model.detect(given), odds / (1 + odds), atol=1e-6)
+
+
 def test_small_pictures_get_small_tiles(model: Restorer) -> None:
     side, multiple = model.tiling(4000, 3000)[0], model.bundle.card["multiple_of"]
     assert model.tiling(side // 2, 1)[0] == side // 2 and model.tiling(side // 2 + 1, 1)[0] == side
