@@ -27,7 +27,7 @@ class Settings:
     mask:
         ``auto``: the net finds the damage itself, in the same evaluation that repairs it; ``none``: nothing
         is damaged as far as ``preserve`` and the returned mask are concerned. (Telling the net in a second
-        pass what it had found in a first measured 0.3 dB worse, at twice the time.)
+        pass what it had found in a first measured 0.3 dB worse with the first bundle, at twice the time.)
     preserve:
         Keep every pixel away from the damage as the (toned) original has it.
     tone:

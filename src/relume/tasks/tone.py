@@ -34,7 +34,8 @@ THUMBNAIL = 64  # what the tone net was trained on
 DOUBT, TRUST = 0.02, 0.05
 
 # Share of a picture's colour that its brightness does not explain: below the first it is a tinted black-and-
-# white print (genuine sepia prints: 0.09 to 0.14), above the second a colour photograph (0.29 and more).
+# white print (four genuine ones: 0.09 to 0.14), above the second a colour photograph (two genuine old ones:
+# 0.29 and 0.33).
 PRINT, PHOTOGRAPH = 0.2, 0.3
 LUMA = np.array([0.299, 0.587, 0.114])
 
