@@ -280,7 +280,7 @@ def test_noise_holds_salt_and_pepper() -> None:
     flat = np.full((64, 64, 3), 0.5, np.float32)
     damaged = [DEGRADATIONS["noise"](1.0)(flat, np.random.default_rng(s)).picture for s in range(30)]
     spotted = [one for one in damaged if (one == 1).any() and (one == 0).any()]
-    assert 0.3 < len(spotted) / len(damaged) < 0.8
+    assert 0.15 < len(spotted) / len(damaged) < 0.7
     for one in spotted:  # a spot is one pixel in every channel
         assert ((one == 1).all(2) == (one == 1).any(2)).mean() > 0.99
 

@@ -24,15 +24,20 @@ def _field(shape: tuple[int, int, int], rng: np.random.Generator, grain: float) 
     return np.asarray(np.broadcast_to(field, shape) / (field.std() + 1e-8), dtype=np.float32)
 
 
+def _strength(rng: np.random.Generator, mildest: float, heaviest: float) -> float:
+    """Log-uniform between two levels of 8 bits: genuine prints are mostly mild, and some are heavy."""
+    return float(mildest * (heaviest / mildest) ** rng.random()) / 255
+
+
 class Noise(Degradation):
-    """Gaussian noise mixed with salt and pepper."""
+    """Gaussian noise of 1.2 to 32 levels of 8 bits at severity 1, mixed with salt and pepper."""
 
     name = "noise"
 
     def sample(self, shape: tuple[int, int, int], rng: np.random.Generator) -> Draw:
         grain = rng.uniform(0.3, 0.9) * self.pixel_unit(shape) if rng.random() < 0.35 else 0.0
-        sigma = self.severity * (3 + 29 * rng.random() ** 1.5) / 255  # mostly mild, sometimes heavy
-        amount = self.severity * rng.uniform(0, 0.02) if rng.random() < 0.6 else 0.0
+        sigma = self.severity * _strength(rng, 1.2, 32)
+        amount = self.severity * 0.02 * rng.random() ** 2 if rng.random() < 0.4 else 0.0
         salt_share = rng.uniform(0.3, 0.8)
         dice = rng.random((1, *shape[1:]), dtype=np.float32)
         return {
@@ -51,7 +56,7 @@ class Speckle(Degradation):
     name = "speckle"
 
     def sample(self, shape: tuple[int, int, int], rng: np.random.Generator) -> Draw:
-        sigma = self.severity * (4 + 40 * rng.random() ** 1.5) / 255
+        sigma = self.severity * _strength(rng, 2, 44)
         grain = rng.uniform(0, 0.8) * self.pixel_unit(shape)
         return {"noise": (sigma * _field(shape, rng, grain)).astype(np.float32)}
 
