@@ -34,7 +34,7 @@ class Fading(Degradation):
         sepia = min(1.0, s * rng.uniform(0, 1)) if rng.random() < 0.6 else 0.0
         # The classical matrix brightens; scaled to leave white where the lift will put it.
         matrix = (1 - sepia) * np.eye(3) + sepia * SEPIA / SEPIA.sum(axis=1).max() * rng.uniform(0.9, 1.15)
-        # Squared: the black and white points of genuine prints crowd near those of good ones, with a long tail.
+        # Squared: the black and white points of genuine prints are mostly near those of good ones.
         gain = 1 - s * 0.5 * rng.random() ** 2
         cast = s * np.array([rng.uniform(-0.02, 0.06), 0.0, rng.uniform(-0.06, 0.02)])
         lift = s * (0.2 * rng.random() ** 2 - 0.06) + cast
