@@ -93,6 +93,7 @@ class Card(TypedDict):
     schedule: NotRequired[dict[str, Any]]
     steps: NotRequired[list[int]]
     damage_weight: NotRequired[float]  # how much more damage weighed than its absence when the net learned
+    detail: NotRequired[dict[str, Any]]  # what its answers lack of fine detail
     precisions: NotRequired[list[str]]
     parity: NotRequired[dict[str, float | None]]
     training: NotRequired[dict[str, Any]]

@@ -117,6 +117,13 @@ def test_a_picture_does_not_depend_on_those_before_it(model: Restorer) -> None:
     np.testing.assert_array_equal(model(first, fidelity=0.2), alone)
 
 
+def test_one_step_may_start_with_noise(model: Restorer) -> None:
+    given = levels(60, 50)
+    alone = model(given, fidelity=0.2, steps=1, seed=3)
+    np.testing.assert_array_equal(alone, model(given, fidelity=0.2, steps=1, seed=3))
+    assert not np.array_equal(alone, model(given, fidelity=0.2, steps=1, seed=4))
+
+
 @pytest.mark.parametrize("fidelity", [1.0, 0.3])
 def test_tiles_leave_no_seams(model: Restorer, fidelity: float) -> None:
     """A smooth picture through many tiles and through one large tile: the same away from rounding."""

@@ -30,6 +30,7 @@ from types import ModuleType
 
 from relume._version import __version__
 from relume.cli import (
+    calibrate,
     compare,
     degrade,
     doctor,
@@ -58,6 +59,7 @@ COMMANDS: list[ModuleType] = [
     evaluate,
     train,
     export,
+    calibrate,
     quantize,
     generate,
     serve,

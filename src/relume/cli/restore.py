@@ -69,7 +69,10 @@ def add(subparsers: "Subparsers") -> None:
 def _add_restoring(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("restoring")
     group.add_argument(
-        "--steps", type=count, metavar="N", help="evaluations per tile (default: 1, or 4 for a chain)"
+        "--steps",
+        type=count,
+        metavar="N",
+        help="evaluations per tile (default: 1, or 4 where several samples are drawn)",
     )
     group.add_argument(
         "--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)"
@@ -80,7 +83,8 @@ def _add_restoring(parser: argparse.ArgumentParser) -> None:
         type=number(0, 1),
         default=1.0,
         metavar="0…1",
-        help="1: the expected picture (default); less: noise is added, and one plausible picture comes out",
+        help="1: the expected picture (default), a little too smooth; less: its own fine detail is brought "
+        "back, at 0 to the sharpness that the photograph is expected to have had",
     )
     group.add_argument(
         "--mask",

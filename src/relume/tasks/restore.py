@@ -27,6 +27,7 @@ from relume.diffusion import (
 from relume.engines import Engine
 from relume.errors import OutOfMemory, UsageError
 from relume.image import Image
+from relume.tasks.detail import Detail, amplify
 from relume.tasks.field import noise_at
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels
 from relume.tasks.kinds import like, to_image
@@ -95,6 +96,8 @@ class Restorer:
         # It runs on the same engine, so that one runtime is loaded and not two.
         tone = partial(load, "tone", engine=self.engine.name, precision="f32")
         self._tone: Engine | None = tone() if "tone" in self.bundle.card["graphs"] else None
+        detail = self.bundle.card.get("detail")
+        self._detail = Detail.from_card(detail["weights"]) if detail else None
 
     def restore(
         self,
@@ -171,6 +174,13 @@ class Restorer:
         small = asked[0].transpose(1, 2, 0)
         found = ToneTransform.from_parameters(np.asarray(self._tone(asked)))
         return colour(cautious(found, small), small, tone)
+
+    def local(self, picture: Array) -> tuple[Array, Array]:
+        """What the local net makes of an H×W×3 picture, and the toned picture that it was shown."""
+        toned = apply_transform(picture, self.transform(picture))
+        settings = Settings()
+        result = self._run(toned, None, self._tables(settings)[0], settings, 0, Passes(1, None, None))
+        return np.clip(result[..., :3], 0, 1), toned
 
     def detect(
         self,
@@ -252,9 +262,12 @@ class Restorer:
         facts = self.bundle.card.get("schedule") or {}
         steps = settings.evaluations // settings.draws
         full = float(facts.get("kappa", 0.0))
-        # Samples differ by their noise: fully faithful ones would all be the same.
-        fidelity = 0.5 if settings.draws > 1 and settings.fidelity == 1 else settings.fidelity
-        schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), full * (1 - fidelity))
+        noise = 1 - settings.fidelity
+        if settings.draws > 1:  # samples differ by their noise: fully faithful ones would all be the same
+            noise = noise or 0.5
+        elif self._detail is not None:  # a single picture gets its detail back without any
+            noise = 0.0
+        schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), full * noise)
         make = residual_shift_posterior if schedule.kappa > 0 else residual_shift_deterministic
         return [make(schedule, steps) for _ in range(settings.draws)]
 
@@ -277,7 +290,7 @@ class Restorer:
         if size < multiple or size % multiple:
             raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
         planes = [toned, np.zeros((h, w, 1), np.float32) if mask is None else mask[..., None]]
-        if table is not None and table.stochastic:
+        if table is not None and _noisy(table):
             rows, columns = np.indices((h, w), dtype=np.float32)
             planes += [rows[..., None], columns[..., None]]
         stack = np.concatenate(planes, axis=2)
@@ -298,6 +311,9 @@ class Restorer:
                 clean, logit = self._chain(table, picture, condition, tile, seed, passes)
             probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
             both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
+            if self._detail is not None and table is not None and settings.fidelity < 1:
+                amount = 1 - settings.fidelity
+                both[..., :3] = amplify(both[..., :3], tile[..., :3], self._detail, amount, both[..., 3])
             return both
 
         return tiles.apply(restore_tile, stack, tile=size, overlap=overlap, progress=passes.tile_done)
@@ -313,7 +329,7 @@ class Restorer:
             return np.ascontiguousarray(out[:, :3])
 
         noise = None
-        if table.stochastic:
+        if _noisy(table):
             rows, columns = (np.rint(tile[..., c]).astype(np.int64) for c in (4, 5))
             noise = lambda step: noise_at(rows, columns, seed=seed, step=step)[None]  # noqa: E731
         start = begin(table, y=picture, noise=noise)
@@ -327,6 +343,11 @@ class Restorer:
             callback=lambda k, x, x0: passes.evaluated(k, len(table.steps), x0),
         )
         return np.asarray(clean, dtype=np.float32), logits[0]
+
+
+def _noisy(table: Table) -> bool:
+    """Whether noise enters anywhere, the start included."""
+    return table.stochastic or table.start.noise != 0
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:

@@ -18,12 +18,13 @@ class Settings:
     Parameters
     ----------
     steps:
-        Evaluations per tile. ``None`` means 1, or 4 where ``fidelity`` < 1 or several samples are wanted.
+        Evaluations per tile. ``None`` means 1, or 4 where several samples are wanted.
     seed:
         Decides all noise; the same seed gives the same bytes on the same machine.
     fidelity:
-        1 starts from the damaged picture itself and gives the expected picture; less starts with more noise
-        and gives one plausible picture.
+        1 gives the expected picture, which is a little too smooth; less brings its own fine detail back, up
+        to the sharpness that the photograph is expected to have had, at 0. Nothing is invented. (A model
+        whose card holds no ``detail`` starts with noise in place of that; several samples always do.)
     mask:
         ``auto``: the net finds the damage itself, in the same evaluation that repairs it; ``none``: nothing
         is damaged as far as ``preserve`` and the returned mask are concerned. (Telling the net in a second
@@ -78,5 +79,4 @@ class Settings:
     @property
     def evaluations(self) -> int:
         """How often the net is asked about each tile, over all draws."""
-        chained = self.fidelity < 1 or self.draws > 1
-        return self.draws * (self.steps or (CHAIN_STEPS if chained else 1))
+        return self.draws * (self.steps or (CHAIN_STEPS if self.draws > 1 else 1))

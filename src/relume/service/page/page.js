@@ -40,7 +40,7 @@ function take(files) {
 $("#files").addEventListener("change", (event) => { take(event.target.files); event.target.value = ""; });
 $("#options").addEventListener("input", () => {
   const value = Number($("#options").elements.fidelity.value);
-  const word = value === 1 ? "faithful" : value >= 0.5 ? "plausible" : "inventive";
+  const word = value === 1 ? "faithful" : value > 0.3 ? "crisper" : "sharp";
   $("#options").elements.fidelity_shown.value = `${value.toFixed(1)}: ${word}`;
   const strength = Number($("#options").elements.strength.value);
   const way = strength === 1 ? "restored" : strength > 0 ? "part of the way" : "as it was";

@@ -43,7 +43,7 @@ class RestoreForm(_Form):
     steps: int | None = Field(None, ge=1, le=100, description="evaluations per tile")
     seed: int = Field(0, ge=0, le=_SEED, description="decides all noise", examples=[0])
     fidelity: float = Field(
-        1.0, ge=0, le=1, description="1: the expected picture; less: a plausible one", examples=[1.0]
+        1.0, ge=0, le=1, description="1: the expected picture; less: sharper", examples=[1.0]
     )
     preserve: bool = Field(False, description="keep every pixel away from the damage, but for its tone")
     tone: Tone = Field(
