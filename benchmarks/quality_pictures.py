@@ -4,8 +4,8 @@ Rows of docs/quality.jpg, by the gain in PSNR of the default settings: the two b
 the two worst, and the two clean photographs that came back changed most. Columns: damaged (or clean), the
 classical row of most parts, restored, restored at fidelity 0, the truth.
 
-``--faces`` shows the largest face of six photographs, at even ranks of the gain in PSNR within the faces, from the
-best to the worst.
+``--faces`` shows the largest face of six photographs, at even ranks of the gain in PSNR within the faces, the
+best first.
 """
 
 import argparse
