@@ -29,7 +29,7 @@ def checkpoint(runs: Path, name: str) -> Path:
     return runs / name / "checkpoint.safetensors"
 
 
-PHOTO = replace(TRAINABLE["photo"], config={}, size=96)
+PHOTO = replace(TRAINABLE["photo"], config={}, size=64)
 DDPM = replace(TRAINABLE["ddpm"], pair=PHOTO.pair, size=PHOTO.size)
 UNET = replace(DDPM, objective="restore", lr=1e-3)  # the founding net, asked what the restorer is asked
 
@@ -74,7 +74,7 @@ VARIANTS: dict[str, Variant] = {
     "deep": _built("eight blocks in the middle instead of four", middle=8),
     "slow": Variant("a quarter of the learning rate", replace(PHOTO, lr=PHOTO.lr / 4)),
     "fast": Variant("twice the learning rate", replace(PHOTO, lr=PHOTO.lr * 2)),
-    "crops-64": Variant("crops of 64 pixels", replace(PHOTO, size=64)),
+    "crops-96": Variant("crops of 96 pixels", replace(PHOTO, size=96)),
     "crops-128": Variant("crops of 128 pixels", replace(PHOTO, size=128)),
     # Tone.
     "no-split": Variant("one net for tone and structure", replace(PHOTO, pair="damaged")),
