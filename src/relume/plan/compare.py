@@ -1,0 +1,180 @@
+r"""The sheet beside the same from measured runs.
+
+The speed-up is that of two measured rows. One column is the sheet with its own constants; the other takes measured
+watts where there are some, a duty cycle d with idle power, a PUE and the grid of a country:
+
+    P = P_busy (d + (1 − d) · idle_share)      of a node, averaged over the year
+    E = R · P · PUE · hours                    R, ports and hours as in the sheet
+
+Both fleets do the same work, so both have the same duty. Watts that were measured on a part of a node are scaled to the
+whole by cores or GPUs.
+"""
+
+__all__ = ["compare"]
+
+from collections.abc import Mapping
+
+from relume.errors import UsageError
+from relume.plan.figures import Figure, Kind, Plan, Row, Table
+from relume.plan.presets import constants
+from relume.plan.runs import Run
+from relume.plan.sheet import (
+    ASSUMES,
+    Fleets,
+    Line,
+    Rates,
+    Use,
+    break_even,
+    charts,
+    fleets,
+    loss,
+    rates,
+    yearly,
+)
+from relume.plan.site import Site
+
+_COLUMNS = ("sheet", "from measured", "ratio")
+
+
+def compare(
+    runs: Mapping[str, Run],
+    before: Run,
+    after: Run,
+    site: Site,
+    *,
+    changed: Mapping[str, float] | None = None,
+) -> Plan:
+    """What one node of ``after`` saves against nodes of ``before``, twice.
+
+    Args:
+        runs: all rows of the file, to be shown beside.
+        before: the run to be replaced.
+        after: the run that replaces it.
+        site: price, grid, PUE, duty and idle power.
+        changed: constants of the sheet to take instead of its own.
+
+    Raises:
+        UsageError: the rows are one, or the file does not say what a run occupied.
+    """
+    if before == after:
+        raise UsageError(f"--baseline and --row are both {before.name!r}: give two rows")
+    known = constants(changed)
+    old, new = _use(before), _use(after)
+    speedup = before.seconds / after.seconds
+    plain = fleets(speedup, old, new, known)
+    nodes = {run.name: _node(run, use, known) for run, use in ((before, old), (after, new))}
+    found = _measured(plain, nodes[before.name].value, nodes[after.name].value, site)
+    per = rates(known, site.usd_per_kwh.value)
+    real = Rates(per.hours, per.usd, *(each * _grid(site, per) for each in (per.co2_t, per.cars, per.trees)))
+    least = (break_even(old, new, known), found.total_w[1] / (found.total_w[0] / found.replaced))
+    cases = zip(_COLUMNS, (plain, found), least, strict=False)
+    return Plan(
+        f"{before.name} → {after.name}",
+        (
+            _runs_table(runs, before),
+            _inputs(nodes, old, new, before, after),
+            site.table("utilisation", "hours_per_day_h"),
+            _year(yearly(plain, per), yearly(found, real)),
+        ),
+        losses=(
+            *(loss(name, each, nodes_least) for name, each, nodes_least in cases if each.loses),
+            *(
+                f"{run.name} is slower than {before.name}: {before.seconds / run.seconds:.3f} times as fast"
+                for run in runs.values()
+                if run.seconds > before.seconds
+            ),
+        ),
+        notes=_notes(nodes, (before, after)),
+        charts=charts(found, per.hours, before.name, after.name),
+    )
+
+
+def _grid(site: Site, per: Rates) -> float:
+    """The site's grid over the sheet's; cars and trees follow the CO2."""
+    return site.co2_g_per_kwh.value / 1e6 / per.co2_t
+
+
+def _use(run: Run) -> Use:
+    if run.use is None:
+        raise UsageError(
+            f"{run.source}: the file does not say on how many cores or GPUs; add threads, cores or gpus"
+        )
+    return run.use
+
+
+def _node(run: Run, use: Use, known: Mapping[str, Figure]) -> Figure:
+    """The power of a busy node of that kind."""
+    if run.watts is None:
+        preset = known[f"{use.kind}_node_w"]
+        source = f"not measured: {use.kind}_node_w, {preset.source}"
+        return Figure(preset.value, "W", preset.kind, source, 0)
+    per_node = known[use.per_node]
+    source = f"{run.watts:.4g} W measured ({run.boundary}) of {use.words} × {per_node.shown} / {use.count}"
+    return Figure(run.watts / use.share(known), "W", Kind.MODELLED, source, 0)
+
+
+def _measured(plain: Fleets, before_w: float, after_w: float, site: Site) -> Fleets:
+    """The sheet's fleets with other nodes, part-time, and cooled."""
+    duty, idle, pue = site.duty.value, site.idle_share.value, site.pue.value
+    mean = (duty + (1 - duty) * idle) * pue
+    network = plain.network_w[0] * pue, plain.network_w[1] * pue
+    return Fleets(plain.replaced, (plain.replaced * before_w * mean, after_w * mean), network)
+
+
+def _runs_table(runs: Mapping[str, Run], before: Run) -> Table:
+    rows = []
+    for run in runs.values():
+        kind = Kind.MODELLED if Kind.MODELLED in (run.kind, before.kind) else Kind.MEASURED
+        faster = Figure(before.seconds / run.seconds, "x", kind, f"seconds of {before.name} / its seconds", 3)
+        joules = None
+        if run.watts is not None:
+            source = f"{run.watts:.4g} W ({run.boundary}) × seconds"
+            joules = Figure(run.watts * run.seconds, "J", run.kind, source, 2)
+        rows.append(Row(run.name, run.name, (run.figure, faster, joules)))
+    return Table("runs", "The runs of the file", ("per image", "speed-up", "energy"), tuple(rows))
+
+
+def _inputs(nodes: Mapping[str, Figure], old: Use, new: Use, before: Run, after: Run) -> Table:
+    used = (
+        Figure(float(use.count), "cores" if use.kind == "cpu" else "GPUs", Kind.MEASURED, run.source, 0)
+        for use, run in ((old, before), (new, after))
+    )
+    rows = (
+        Row("used", "what the run occupied", tuple(used)),
+        Row("busy_node_w", "a node of these, busy", (nodes[before.name], nodes[after.name])),
+    )
+    return Table("nodes", "The nodes", ("before", "after"), rows)
+
+
+def _year(plain: list[Line], real: list[Line]) -> Table:
+    rows = []
+    for one, two in zip(plain, real, strict=True):
+        cells = [
+            Figure(line.value, line.unit, Kind.MODELLED, line.formula, line.digits) for line in (one, two)
+        ]
+        ratio = (
+            Figure(two.value / one.value, "x", Kind.MODELLED, "from measured / sheet", 3)
+            if one.value
+            else None
+        )
+        rows.append(Row(one.key, one.name, (*cells, ratio)))
+    return Table("year", "One node, in a year", _COLUMNS, tuple(rows))
+
+
+def _notes(nodes: Mapping[str, Figure], runs: tuple[Run, Run]) -> tuple[str, ...]:
+    said = []
+    for run in runs:
+        if run.kind is Kind.MODELLED:
+            said.append(
+                f"{run.name}: no whole picture was timed; its seconds are evaluations × one evaluation."
+            )
+        if run.watts is None:
+            said.append(f"{run.name}: no watts were measured; a node's full power is preset.")
+        else:
+            said.append(
+                f"{run.name}: its watts hold {run.boundary} and nothing else. Scaled to a node by cores or GPUs, "
+                "they count shared parts more than once."
+            )
+    if runs[0].machine != runs[1].machine:
+        said.append(f"The two runs are of different machines: {runs[0].machine}; {runs[1].machine}.")
+    return (*said, *(f"Column 'sheet': {line}" for line in ASSUMES))
