@@ -1,8 +1,8 @@
 r"""Plans: a workload and machines in, figures out that say where they come from.
 
-A plan is a function that returns a :class:`~relume.plan.figures.Plan`: tables of figures, each measured, modelled,
-preset or given, with its source; losses, said as such; and charts. The constants, machines and grids are data files in
-``data/``.
+A plan is a function that returns a :class:`~relume.plan.figures.Plan`: tables of figures, each measured,
+modelled, preset or given, with its source; losses, said as such; and charts. The constants, machines and
+grids are data files in ``data/``.
 """
 
 __all__ = ["PLANS", "Bars", "Figure", "Kind", "Plan", "Table", "capacity", "compare", "draw", "sheet"]

@@ -5,8 +5,8 @@ A machine works on ``slots`` photographs at once, each in t seconds; N arrive a 
     machines = ⌈N t / (3600 H · slots · utilisation)⌉        ρ = N t / (3600 H · slots · machines)
     kWh a year = machines · (idle + ρ (busy − idle)) · PUE · H · 365 / 1000     watts, in these H hours
 
-The wait before a photograph's turn is that of M/D/c (:mod:`relume.plan.queueing`). Machines are as fast together as one
-by one; that is not measured.
+The wait before a photograph's turn is that of M/D/c (:mod:`relume.plan.queueing`). Machines are as fast
+together as one by one; that is not measured.
 """
 
 __all__ = ["Load", "capacity"]
@@ -19,11 +19,12 @@ from relume.errors import UsageError
 from relume.plan.figures import Bar, Bars, Figure, Kind, Plan, Row, Table
 from relume.plan.presets import Machine, constants
 from relume.plan.queueing import mean_wait
-from relume.plan.runs import Run
+from relume.plan.runs import Run, disagreements
 from relume.plan.site import Site, given
 
 _DAYS = 365
 _COUNTS = (1, 2, 4, 8, 16, 32)
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _load(run: Run, machine: Machine | None, site: Site) -> Load:
     share = site.idle_share.value
     if machine is None:
         busy = _as_measured(run)
-        return Load(run, 1, busy, busy.value * share)
+        return Load(run, 1, busy, busy.value * share if run.power is None else run.power.idle(share))
     if run.use is None:
         raise UsageError(
             f"{run.source}: the file does not say on how many cores or GPUs, so it fits no --machine"
@@ -129,8 +130,8 @@ def _load(run: Run, machine: Machine | None, site: Site) -> Load:
 
 def _as_measured(run: Run) -> Figure:
     """The power of what the run occupied."""
-    if run.watts is not None:
-        return Figure(run.watts, "W", Kind.MEASURED, f"{run.source}: {run.boundary}", 1)
+    if run.power is not None:
+        return Figure(run.power.busy_w, "W", Kind.MEASURED, f"{run.source}: {run.power.boundary}", 1)
     if run.use is None:
         raise UsageError(
             f"{run.source}: neither watts nor cores are known; give --machine, or add them to the file"
@@ -147,6 +148,10 @@ def _need(photos: float, load: Load, site: Site) -> _Need:
     hours = site.hours_per_day_h.value
     slots = photos * load.run.seconds / (3600 * hours)  # busy at once, on average
     machines = max(1, math.ceil(slots / (load.slots * site.utilisation.value) - 1e-9))
+    if machines * load.slots > _MOST:
+        raise UsageError(
+            f"{load.run.name}: {machines:,} machines; are the photographs and the seconds right?"
+        )
     busy = slots / (machines * load.slots)
     watts = load.idle_w + busy * (load.busy_w.value - load.idle_w)
     kwh = machines * watts * site.pue.value * hours * _DAYS / 1000
@@ -200,12 +205,12 @@ def _losses(pairs: list[tuple[Load, _Need]]) -> tuple[str, ...]:
         ]
         if better:
             said.append(f"{load.run.name} takes more energy than {', '.join(better)}, which is slower")
-    return tuple(said)
+    return (*said, *disagreements(load.run for load, _ in pairs))
 
 
 def _notes(machine: Machine | None, loads: list[Load]) -> tuple[str, ...]:
     said = [
-        "Arrivals are taken to be random over the opening hours, without a rush; machines are off outside them.",
+        "Arrivals are taken to be random over the opening hours; outside them the machines are off.",
         "Many machines are taken to be as fast as one, and so are many photographs at once on one machine.",
     ]
     if machine is None:

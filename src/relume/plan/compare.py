@@ -1,25 +1,27 @@
 r"""The sheet beside the same from measured runs.
 
-The speed-up is that of two measured rows. One column is the sheet with its own constants; the other takes measured
-watts where there are some, a duty cycle d with idle power, a PUE and the grid of a country:
+The speed-up is that of two measured rows. One column is the sheet with its own constants; the other takes
+measured watts where there are some, a duty cycle d with idle power, a PUE and the grid of a country:
 
-    P = P_busy (d + (1 − d) · idle_share)      of a node, averaged over the year
+    P = d · P_busy + (1 − d) · P_idle          of a node, averaged over the year
     E = R · P · PUE · hours                    R, ports and hours as in the sheet
 
-Both fleets do the same work, so both have the same duty. Watts that were measured on a part of a node are scaled to the
-whole by cores or GPUs.
+Both fleets do the same work, so both have the same duty. Watts that were measured on a part of a node are
+scaled to the whole by cores or GPUs. P_idle is measured, or the busy power times ``idle_share``.
 """
 
 __all__ = ["compare"]
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from relume.errors import UsageError
 from relume.plan.figures import Figure, Kind, Plan, Row, Table
 from relume.plan.presets import constants
-from relume.plan.runs import Run
+from relume.plan.runs import Run, disagreements
 from relume.plan.sheet import (
     ASSUMES,
+    LINEAR,
     Fleets,
     Line,
     Rates,
@@ -34,6 +36,14 @@ from relume.plan.sheet import (
 from relume.plan.site import Site
 
 _COLUMNS = ("sheet", "from measured", "ratio")
+
+
+@dataclass(frozen=True)
+class _Node:
+    """Watts of a node."""
+
+    busy: Figure
+    idle: Figure
 
 
 def compare(
@@ -62,8 +72,8 @@ def compare(
     old, new = _use(before), _use(after)
     speedup = before.seconds / after.seconds
     plain = fleets(speedup, old, new, known)
-    nodes = {run.name: _node(run, use, known) for run, use in ((before, old), (after, new))}
-    found = _measured(plain, nodes[before.name].value, nodes[after.name].value, site)
+    nodes = {run.name: _node(run, use, known, site) for run, use in ((before, old), (after, new))}
+    found = _measured(plain, nodes[before.name], nodes[after.name], site)
     per = rates(known, site.usd_per_kwh.value)
     real = Rates(per.hours, per.usd, *(each * _grid(site, per) for each in (per.co2_t, per.cars, per.trees)))
     least = (break_even(old, new, known), found.total_w[1] / (found.total_w[0] / found.replaced))
@@ -83,8 +93,9 @@ def compare(
                 for run in runs.values()
                 if run.seconds > before.seconds
             ),
+            *disagreements(runs.values()),
         ),
-        notes=_notes(nodes, (before, after)),
+        notes=_notes((before, after)),
         charts=charts(found, per.hours, before.name, after.name),
     )
 
@@ -102,23 +113,34 @@ def _use(run: Run) -> Use:
     return run.use
 
 
-def _node(run: Run, use: Use, known: Mapping[str, Figure]) -> Figure:
-    """The power of a busy node of that kind."""
-    if run.watts is None:
+def _node(run: Run, use: Use, known: Mapping[str, Figure], site: Site) -> _Node:
+    """What a node of that kind takes, busy and idle."""
+    share = site.idle_share.value
+    if run.power is None:
         preset = known[f"{use.kind}_node_w"]
-        source = f"not measured: {use.kind}_node_w, {preset.source}"
-        return Figure(preset.value, "W", preset.kind, source, 0)
-    per_node = known[use.per_node]
-    source = f"{run.watts:.4g} W measured ({run.boundary}) of {use.words} × {per_node.shown} / {use.count}"
-    return Figure(run.watts / use.share(known), "W", Kind.MODELLED, source, 0)
+        busy = replace(preset, source=f"not measured: {use.kind}_node_w, {preset.source}")
+        return _Node(
+            busy, replace(busy, value=preset.value * share, source="busy × idle_share", kind=Kind.MODELLED)
+        )
+    scale = f"({run.power.boundary}) of {use.words}, × {known[use.per_node].shown} / {use.count}"
+    busy = Figure(
+        run.power.busy_w / use.share(known),
+        "W",
+        Kind.MODELLED,
+        f"{run.power.busy_w:.4g} W measured {scale}",
+        0,
+    )
+    idle = run.power.idle(share)
+    how = "assumed, busy × idle_share" if run.power.idle_w is None else "measured"
+    return _Node(busy, Figure(idle / use.share(known), "W", Kind.MODELLED, f"{idle:.4g} W {how} {scale}", 0))
 
 
-def _measured(plain: Fleets, before_w: float, after_w: float, site: Site) -> Fleets:
+def _measured(plain: Fleets, before: _Node, after: _Node, site: Site) -> Fleets:
     """The sheet's fleets with other nodes, part-time, and cooled."""
-    duty, idle, pue = site.duty.value, site.idle_share.value, site.pue.value
-    mean = (duty + (1 - duty) * idle) * pue
+    duty, pue = site.duty.value, site.pue.value
+    mean = [(duty * node.busy.value + (1 - duty) * node.idle.value) * pue for node in (before, after)]
     network = plain.network_w[0] * pue, plain.network_w[1] * pue
-    return Fleets(plain.replaced, (plain.replaced * before_w * mean, after_w * mean), network)
+    return Fleets(plain.replaced, (plain.replaced * mean[0], mean[1]), network)
 
 
 def _runs_table(runs: Mapping[str, Run], before: Run) -> Table:
@@ -127,21 +149,22 @@ def _runs_table(runs: Mapping[str, Run], before: Run) -> Table:
         kind = Kind.MODELLED if Kind.MODELLED in (run.kind, before.kind) else Kind.MEASURED
         faster = Figure(before.seconds / run.seconds, "x", kind, f"seconds of {before.name} / its seconds", 3)
         joules = None
-        if run.watts is not None:
-            source = f"{run.watts:.4g} W ({run.boundary}) × seconds"
-            joules = Figure(run.watts * run.seconds, "J", run.kind, source, 2)
+        if run.power is not None:
+            source = f"{run.power.busy_w:.4g} W ({run.power.boundary}) × seconds"
+            joules = Figure(run.power.busy_w * run.seconds, "J", run.kind, source, 2)
         rows.append(Row(run.name, run.name, (run.figure, faster, joules)))
     return Table("runs", "The runs of the file", ("per image", "speed-up", "energy"), tuple(rows))
 
 
-def _inputs(nodes: Mapping[str, Figure], old: Use, new: Use, before: Run, after: Run) -> Table:
+def _inputs(nodes: Mapping[str, _Node], old: Use, new: Use, before: Run, after: Run) -> Table:
     used = (
         Figure(float(use.count), "cores" if use.kind == "cpu" else "GPUs", Kind.MEASURED, run.source, 0)
         for use, run in ((old, before), (new, after))
     )
     rows = (
         Row("used", "what the run occupied", tuple(used)),
-        Row("busy_node_w", "a node of these, busy", (nodes[before.name], nodes[after.name])),
+        Row("busy_node_w", "a node of these, busy", (nodes[before.name].busy, nodes[after.name].busy)),
+        Row("idle_node_w", "a node of these, idle", (nodes[before.name].idle, nodes[after.name].idle)),
     )
     return Table("nodes", "The nodes", ("before", "after"), rows)
 
@@ -161,20 +184,21 @@ def _year(plain: list[Line], real: list[Line]) -> Table:
     return Table("year", "One node, in a year", _COLUMNS, tuple(rows))
 
 
-def _notes(nodes: Mapping[str, Figure], runs: tuple[Run, Run]) -> tuple[str, ...]:
+def _notes(runs: tuple[Run, Run]) -> tuple[str, ...]:
     said = []
     for run in runs:
         if run.kind is Kind.MODELLED:
             said.append(
                 f"{run.name}: no whole picture was timed; its seconds are evaluations × one evaluation."
             )
-        if run.watts is None:
+        if run.power is None:
             said.append(f"{run.name}: no watts were measured; a node's full power is preset.")
         else:
             said.append(
-                f"{run.name}: its watts hold {run.boundary} and nothing else. Scaled to a node by cores or GPUs, "
-                "they count shared parts more than once."
+                f"{run.name}: its watts hold {run.power.boundary} and nothing else. Scaled to a node by "
+                "cores or GPUs, they count shared parts more than once."
             )
     if runs[0].machine != runs[1].machine:
         said.append(f"The two runs are of different machines: {runs[0].machine}; {runs[1].machine}.")
-    return (*said, *(f"Column 'sheet': {line}" for line in ASSUMES))
+    said.append(f"Both columns: {LINEAR}")
+    return (*said, *(f"Column 'sheet': {line}" for line in ASSUMES if line != LINEAR))

@@ -1,4 +1,4 @@
-r"""What is known beforehand: the sheet's constants, machines, grids. Data files, a source beside each number."""
+r"""What is known beforehand: the sheet's constants, machines, grids. Data files with sources."""
 
 __all__ = ["Machine", "Published", "constants", "defaults", "grid", "machine", "machines", "published"]
 
@@ -19,7 +19,7 @@ _DATA = files("relume.plan") / "data"
 
 @dataclass(frozen=True)
 class Published:
-    """A published sheet: its inputs, what the same report says elsewhere, and what is to be known about it."""
+    """A published sheet: its inputs, what its report says elsewhere, and what is to be known about it."""
 
     title: str
     cpu_cores: int
@@ -85,7 +85,8 @@ def grid(country: str) -> Figure:
     asked = country.strip().casefold()
     for code, entry in _table("grid.toml").items():
         if asked in (code.casefold(), entry["country"].casefold()):
-            source = f"average of {entry['country']}'s grid in {entry['year']}, Our World in Data, in CodeCarbon 3.3.2"
+            when = f"average of {entry['country']}'s grid in {entry['year']}"
+            source = f"{when}, Our World in Data, as in CodeCarbon 3.3.2"
             return Figure(entry["co2_g_per_kwh"], "g/kWh", Kind.PRESET, source, 0)
     raise UsageError(
         f"no grid factor for {country!r}: give an ISO code of three letters (TWN, USA, DEU), "

@@ -14,8 +14,8 @@ def erlang_c(servers: int, load: float) -> float:
         servers: c, from 1 on.
         load: a = arrival rate × service time, below c.
 
-    Source: A. K. Erlang, "Solution of some problems in the theory of probabilities of significance in automatic
-    telephone exchanges", 1917.
+    Source: A. K. Erlang, "Solution of some problems in the theory of probabilities of significance in
+    automatic telephone exchanges", 1917.
 
     >>> round(erlang_c(1, 0.7), 9)
     0.7
@@ -29,7 +29,7 @@ def erlang_c(servers: int, load: float) -> float:
 def mean_wait(servers: int, utilisation: float, service_s: float) -> float:
     """The mean wait before service in seconds, M/D/c: Poisson arrivals, every piece takes ``service_s``.
 
-    Half of that of M/M/c, which is exact for one server (Pollaczek and Khinchine) and a good approximation for more.
+    Half of that of M/M/c, which is exact for one server (Pollaczek and Khinchine) and near it for more.
 
     >>> round(mean_wait(1, 0.5, 10.0), 9)  # ρ t / (2 (1 − ρ))
     5.0

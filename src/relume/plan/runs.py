@@ -1,17 +1,17 @@
 r"""Measured runs, read from the JSON of a benchmark.
 
-Three shapes are read: ``rows``, a list (as ``relume bench`` writes it) or an object of rows by name; and ``speed``, an
-object of rows whose ``photo_s`` holds every round. A row holds seconds per image, as one number, as all rounds (their
-median counts) or as an object with ``median_s``, and may hold what ran and where: ``engine``, ``precision``,
-``device``, ``threads``, ``machine``, and ``watts`` or ``energy``. What the row does not say of the machine, the file
-says.
+Three shapes are read: ``rows``, a list (as ``relume bench`` writes it) or an object of rows by name; and
+``speed``, an object of rows whose ``photo_s`` holds every round. A row holds seconds per image, as one
+number, as all rounds (their median counts) or as an object with ``median_s``, and may hold what ran and
+where: ``engine``, ``precision``, ``device``, ``threads``, ``machine``, ``watts`` or ``energy``, and the
+agreement of its picture with the reference. What the row does not say of the machine, the file says.
 """
 
-__all__ = ["Run", "pick", "read", "stated"]
+__all__ = ["Power", "Run", "disagreements", "pick", "read", "stated"]
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,8 +27,24 @@ _SECONDS = ("seconds_per_image", "picture", "photo_s", "seconds_median", "second
 _MODELLED = (
     "modelled_picture_s"  # evaluations × the seconds of one, where a whole picture would take too long
 )
-_PARTS = ("cpu_j", "dram_j", "gpu_j")
+_PARTS = ("cpu", "dram", "gpu")
 _NAMED = ("name", "method", "row")
+
+
+@dataclass(frozen=True)
+class Power:
+    """Mean watts while a run worked, and of the same parts while nothing was asked of them.
+
+    ``boundary`` names the parts; ``idle_w`` is None where that was not measured.
+    """
+
+    busy_w: float
+    idle_w: float | None
+    boundary: str
+
+    def idle(self, share: float) -> float:
+        """Measured, or that share of the busy power."""
+        return self.busy_w * share if self.idle_w is None else self.idle_w
 
 
 @dataclass(frozen=True)
@@ -42,9 +58,9 @@ class Run:
         kind: measured, or modelled where the benchmark itself multiplied one evaluation.
         machine: in words.
         use: the cores or GPUs that it occupied; None where the file does not say.
-        watts: mean power while it ran; None where nothing was measured.
-        boundary: the parts of the machine that these watts are of.
+        power: while it ran; None where nothing was measured.
         source: file and row.
+        agrees: whether its picture is that of the reference; None where nobody compared them.
     """
 
     name: str
@@ -53,9 +69,9 @@ class Run:
     kind: Kind
     machine: str
     use: Use | None
-    watts: float | None
-    boundary: str
+    power: Power | None
     source: str
+    agrees: bool | None = None
 
     @property
     def figure(self) -> Figure:
@@ -110,12 +126,19 @@ def pick(runs: Mapping[str, Run], asked: str | None, option: str) -> Run:
     raise UsageError(f"{option} {asked!r} {wrong}; there are {there}")
 
 
-def stated(seconds: float, cpu_cores: int | None = None, gpus: int | None = None) -> Run:
-    """A run that nobody measured: whoever asks says how long an image takes, and on what (default: one core)."""
-    use = Use("gpu", gpus) if gpus is not None else Use("cpu", cpu_cores or 1)
-    return Run(
-        "as given", seconds, None, Kind.GIVEN, "a machine that was not named", use, None, "", "as given"
+def disagreements(runs: Iterable[Run]) -> tuple[str, ...]:
+    """A line for each run whose picture is not the reference's: its speed is worth nothing."""
+    return tuple(
+        f"{run.name}: its picture is not that of the reference; its speed is worth nothing"
+        for run in runs
+        if run.agrees is False
     )
+
+
+def stated(seconds: float, cpu_cores: int | None = None, gpus: int | None = None) -> Run:
+    """A run that nobody measured: whoever asks says how long an image takes, on what (default: one core)."""
+    use = Use("gpu", gpus) if gpus is not None else Use("cpu", cpu_cores or 1)
+    return Run("as given", seconds, None, Kind.GIVEN, "a machine that was not named", use, None, "as given")
 
 
 def _rows(facts: Any) -> list[tuple[str, Mapping[str, Any]]]:
@@ -148,8 +171,9 @@ def _run(name: str, row: Mapping[str, Any], facts: Mapping[str, Any], path: Path
     machine = row.get("machine", facts.get("machine", {}))
     described = machine if isinstance(machine, dict) else {}
     words = machine if isinstance(machine, str) else str(described.get("cpu", "unnamed machine"))
-    watts, boundary = _watts(row, where)
-    return Run(name, seconds, rounds, kind, words, _use(row, described), watts, boundary, where)
+    settings = facts.get("settings")
+    use = _use(row, described, settings if isinstance(settings, dict) else {})
+    return Run(name, seconds, rounds, kind, words, use, _power(row, where), where, _agrees(row))
 
 
 def _seconds(value: Any, where: str) -> tuple[float | None, int | None]:
@@ -168,38 +192,50 @@ def _seconds(value: Any, where: str) -> tuple[float | None, int | None]:
     return float(median(values)), len(values) if isinstance(value, list) else count
 
 
-def _watts(row: Mapping[str, Any], where: str) -> tuple[float | None, str]:
-    """Mean power and what it is of: given as such, or as joules of a call and how long one took."""
-    watts, boundary = row.get("watts"), str(row.get("watts_boundary", "what the file does not say"))
+def _power(row: Mapping[str, Any], where: str) -> Power | None:
+    """Given as watts, or as joules of a call and how many calls there were in how long."""
+    watts, idle = row.get("watts"), row.get("idle_watts")
+    boundary = str(row.get("watts_boundary", "parts that the file does not name"))
     energy = row.get("energy")
     if watts is None and isinstance(energy, dict):
-        parts = {part[:-2]: energy[part] for part in _PARTS if energy.get(part) is not None}
-        if parts:
-            try:
-                watts = sum(parts.values()) * energy["calls"] / energy["window_s"]
-            except (KeyError, TypeError, ZeroDivisionError) as error:
-                raise UsageError(
-                    f"{where}: energy needs joules, calls and window_s, all above zero"
-                ) from error
-            boundary = " + ".join(parts)
+        parts = [part for part in _PARTS if energy.get(f"{part}_j") is not None]
+        if not parts:
+            return None
+        boundary = " + ".join(parts)
+        idles = [energy.get(f"idle_{part}_j") for part in parts]
+        try:
+            calls_a_second = energy["calls"] / energy["window_s"]
+            watts = sum(energy[f"{part}_j"] for part in parts) * calls_a_second
+            idle = sum(idles) * calls_a_second if None not in idles else None
+        except (KeyError, TypeError, ZeroDivisionError) as error:
+            raise UsageError(f"{where}: energy needs joules, calls and window_s, all above zero") from error
     if watts is None:
-        return None, ""
-    if not _positive(watts):
+        return None
+    if not _positive(watts) or not (idle is None or idle == 0 or _positive(idle)):
         raise UsageError(f"{where}: watts must be a number above zero, or null where nothing was measured")
-    return float(watts), boundary
+    return Power(float(watts), None if idle is None else float(idle), boundary)
+
+
+def _agrees(row: Mapping[str, Any]) -> bool | None:
+    """Whether its picture is near enough to the reference's, by the row's own bound."""
+    found, least = row.get("parity_db"), row.get("parity_least_db")
+    if not isinstance(found, int | float) or not isinstance(least, int | float):
+        return None
+    return found >= least
 
 
 def _positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def _use(row: Mapping[str, Any], machine: Mapping[str, Any]) -> Use | None:
+def _use(row: Mapping[str, Any], machine: Mapping[str, Any], settings: Mapping[str, Any]) -> Use | None:
     """What the run occupied: GPUs where it ran on one, else its threads, else all cores."""
     device = str(row.get("device", "")).casefold()
     gpus = row.get("gpus")
     if any(word in device for word in ("cuda", "gpu", "tensorrt")) or (isinstance(gpus, int) and gpus > 0):
         return Use("gpu", gpus if isinstance(gpus, int) and gpus > 0 else 1)
-    for value in (row.get("threads"), row.get("cpu_cores"), machine.get("threads"), machine.get("cores")):
+    said = (row.get("threads"), row.get("cpu_cores"), settings.get("threads"), machine.get("threads"))
+    for value in (*said, machine.get("cores")):
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return Use("cpu", value)
     return None

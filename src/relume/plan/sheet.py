@@ -1,7 +1,7 @@
 r"""The energy-efficiency sheet of the GPU hackathon: what one accelerated node saves in a year.
 
-A job on ``cpu_cores`` cores became ``speedup`` times as fast on ``gpus`` GPUs. One full GPU node, then, does the work
-of R CPU nodes,
+A job on ``cpu_cores`` cores became ``speedup`` times as fast on ``gpus`` GPUs. One full GPU node, then,
+does the work of R CPU nodes,
 
     R = speedup · (gpus_per_gpu_node / gpus) · (cpu_cores / cores_per_cpu_node),
 
@@ -36,10 +36,11 @@ from relume.errors import UsageError
 from relume.plan.figures import Bar, Bars, Figure, Kind, Plan, Row, Table
 from relume.plan.presets import Published, constants, published
 
+LINEAR = "R nodes are taken to be R times as fast as one, which nobody measured."
 ASSUMES = (
     "The sheet takes both fleets at full power every hour of the year: no idle time, no cooling (PUE 1), "
     "no energy of manufacture.",
-    "It takes R nodes to be R times as fast as one, which nobody measured.",
+    LINEAR,
     "It takes the marginal factor of the US grid for every country, whatever country the price is of.",
 )
 

@@ -1,4 +1,4 @@
-r"""Where machines stand: what electricity costs and emits there, what cooling adds, what idle machines take."""
+r"""Where machines stand: what electricity costs and emits there, what cooling adds, what idle power is."""
 
 __all__ = ["Site", "given", "site"]
 
