@@ -123,7 +123,7 @@ def test_other_inputs_have_no_such_remarks() -> None:
     assert plan.table("year").columns == ("as given",) and not any("talk" in note for note in plan.notes)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 4096), st.integers(1, 64), st.floats(1e-3, 1e6), st.floats(0.01, 2), st.floats(0.1, 10))
 def test_replacement_and_power_are_linear_in_the_speed_up(
     cores: int, gpus: int, speedup: float, price: float, factor: float

@@ -91,7 +91,7 @@ def read(path: Path) -> dict[str, Run]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NoInput(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NoInput(f"{path} is no JSON: {one_line(error)}") from error
     found: dict[str, Run] = {}
     for name, row in _rows(facts):

@@ -237,7 +237,7 @@ def sheet(
 
 def charts(found: Fleets, hours: float, before: str, after: str) -> tuple[Bars, Bars]:
     """The sheet's two charts: nodes for equal throughput, and annual energy."""
-    one = Figure(1.0, "nodes", Kind.MODELLED, "one node, by definition", 0)
+    one = Figure(1.0, "node", Kind.MODELLED, "one node, by definition", 0)
     nodes = Figure(found.replaced, "nodes", Kind.MODELLED, "R", 1)
     kwh = [
         Figure(watts * hours / 1000, "kWh", Kind.MODELLED, "W × hours / 1000", 0) for watts in found.total_w
@@ -258,8 +258,8 @@ def _published(given: Mapping[str, float]) -> Published | None:
 
 def _inputs(given: Mapping[str, float], cases: Mapping[str, float]) -> Table:
     units = {
-        "cpu_cores": ("cores", 0),
-        "gpus": ("GPUs", 0),
+        "cpu_cores": ("", 0),
+        "gpus": ("", 0),
         "speedup": ("x", 2),
         "usd_per_kwh": ("USD/kWh", 2),
     }
