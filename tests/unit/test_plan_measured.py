@@ -202,6 +202,21 @@ def test_a_loss_is_shown_as_a_loss(bench: dict[str, Run]) -> None:
     assert "LOSS" in text(plan)
 
 
+def test_images_of_different_sizes_are_not_compared(tmp_path: Path) -> None:
+    sizes = {"small": 256, "small too": 256, "large": 1024}
+    rows = [
+        {"name": name, "seconds_per_image": float(side), "threads": 1, "height": side, "width": side}
+        for name, side in sizes.items()
+    ]
+    runs = read(written(tmp_path, {"rows": rows}))
+    with pytest.raises(UsageError, match="different sizes"):
+        compare(runs, runs["small"], runs["large"], site())
+    plan = compare(runs, runs["small"], runs["small too"], site())
+    large = plan.table("runs").rows[2]
+    assert large.cells[0] is not None and "1024×1024" in large.cells[0].source and large.cells[1] is None
+    assert plan.losses == ()
+
+
 def test_two_rows_are_needed(bench: dict[str, Run]) -> None:
     with pytest.raises(UsageError, match="two rows"):
         compare(bench, bench["ours"], bench["ours"], site())

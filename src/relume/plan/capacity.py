@@ -201,7 +201,7 @@ def _losses(pairs: list[tuple[Load, _Need]]) -> tuple[str, ...]:
         better = [
             other.run.name
             for other, less in pairs
-            if other.run.seconds > load.run.seconds and less.kwh < need.kwh
+            if other.run.seconds > load.run.seconds and less.kwh < need.kwh and other.run.comparable(load.run)
         ]
         if better:
             said.append(f"{load.run.name} takes more energy than {', '.join(better)}, which is slower")
@@ -219,6 +219,8 @@ def _notes(machine: Machine | None, loads: list[Load]) -> tuple[str, ...]:
         )
     if any(load.busy_w.kind is Kind.PRESET for load in loads):
         said.append("Where no watts were measured, power is preset; its boundary is said with it.")
+    if any(not load.run.comparable(loads[0].run) for load in loads):
+        said.append("The runs are of images of different sizes: compare those of one (--row).")
     return tuple(said)
 
 

@@ -68,6 +68,10 @@ def compare(
     """
     if before == after:
         raise UsageError(f"--baseline and --row are both {before.name!r}: give two rows")
+    if not before.comparable(after):
+        raise UsageError(
+            f"{before.name!r} and {after.name!r} are of images of different sizes: give two of one"
+        )
     known = constants(changed)
     old, new = _use(before), _use(after)
     speedup = before.seconds / after.seconds
@@ -91,7 +95,7 @@ def compare(
             *(
                 f"{run.name} is slower than {before.name}: {before.seconds / run.seconds:.3f} times as fast"
                 for run in runs.values()
-                if run.seconds > before.seconds
+                if run.seconds > before.seconds and run.comparable(before)
             ),
             *disagreements(runs.values()),
         ),
@@ -147,7 +151,8 @@ def _runs_table(runs: Mapping[str, Run], before: Run) -> Table:
     rows = []
     for run in runs.values():
         kind = Kind.MODELLED if Kind.MODELLED in (run.kind, before.kind) else Kind.MEASURED
-        faster = Figure(before.seconds / run.seconds, "x", kind, f"seconds of {before.name} / its seconds", 3)
+        ratio = Figure(before.seconds / run.seconds, "x", kind, f"seconds of {before.name} / its seconds", 3)
+        faster = ratio if run.comparable(before) else None
         joules = None
         if run.power is not None:
             source = f"{run.power.busy_w:.4g} W ({run.power.boundary}) × seconds"

@@ -87,7 +87,7 @@ def grid(country: str) -> Figure:
         if asked in (code.casefold(), entry["country"].casefold()):
             when = f"average of {entry['country']}'s grid in {entry['year']}"
             source = f"{when}, Our World in Data, as in CodeCarbon 3.3.2"
-            return Figure(entry["co2_g_per_kwh"], "g/kWh", Kind.PRESET, source, 0)
+            return Figure(entry["co2_g_per_kwh"], "g/kWh", Kind.PRESET, source, 1)
     raise UsageError(
         f"no grid factor for {country!r}: give an ISO code of three letters (TWN, USA, DEU), "
         "or the factor itself as --co2-g-per-kwh"

@@ -60,6 +60,7 @@ class Run:
         use: the cores or GPUs that it occupied; None where the file does not say.
         power: while it ran; None where nothing was measured.
         source: file and row.
+        size: height and width of the image; None where the file does not say.
         agrees: whether its picture is that of the reference; None where nobody compared them.
     """
 
@@ -71,13 +72,19 @@ class Run:
     use: Use | None
     power: Power | None
     source: str
+    size: tuple[int, int] | None = None
     agrees: bool | None = None
 
     @property
     def figure(self) -> Figure:
         """Its seconds per image, with where they come from."""
-        rounds = f", median of {self.rounds}" if self.rounds else ""
-        return Figure(self.seconds, "s", self.kind, f"{self.source}{rounds}, on {self.machine}", 4)
+        said = self.source + (f", median of {self.rounds}" if self.rounds else "")
+        said += "" if self.size is None else f", {self.size[1]}×{self.size[0]} pixels"
+        return Figure(self.seconds, "s", self.kind, f"{said}, on {self.machine}", 4)
+
+    def comparable(self, other: "Run") -> bool:
+        """Whether both are of images of one size, as far as the file says."""
+        return None in (self.size, other.size) or self.size == other.size
 
 
 def read(path: Path) -> dict[str, Run]:
@@ -173,7 +180,19 @@ def _run(name: str, row: Mapping[str, Any], facts: Mapping[str, Any], path: Path
     words = machine if isinstance(machine, str) else str(described.get("cpu", "unnamed machine"))
     settings = facts.get("settings")
     use = _use(row, described, settings if isinstance(settings, dict) else {})
-    return Run(name, seconds, rounds, kind, words, use, _power(row, where), where, _agrees(row))
+    size = row.get("height"), row.get("width")
+    return Run(
+        name,
+        seconds,
+        rounds,
+        kind,
+        words,
+        use,
+        _power(row, where),
+        where,
+        (size[0], size[1]) if isinstance(size[0], int) and isinstance(size[1], int) else None,
+        _agrees(row),
+    )
 
 
 def _seconds(value: Any, where: str) -> tuple[float | None, int | None]:
@@ -202,7 +221,7 @@ def _power(row: Mapping[str, Any], where: str) -> Power | None:
         if not parts:
             return None
         boundary = " + ".join(parts)
-        idles = [energy.get(f"idle_{part}_j") for part in parts]
+        idles: list[Any] = [energy.get(f"idle_{part}_j") for part in parts]
         try:
             calls_a_second = energy["calls"] / energy["window_s"]
             watts = sum(energy[f"{part}_j"] for part in parts) * calls_a_second

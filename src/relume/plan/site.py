@@ -67,7 +67,7 @@ def site(country: str | None = None, **values: float | None) -> Site:
         UsageError: there is no such country, or a value is out of its bounds.
 
     >>> site("DEU", pue=1.2).co2_g_per_kwh.shown
-    '380.95'
+    '381.0'
     """
     known = defaults()
     if country is not None:
