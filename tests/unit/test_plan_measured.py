@@ -217,6 +217,20 @@ def test_images_of_different_sizes_are_not_compared(tmp_path: Path) -> None:
     assert plan.losses == ()
 
 
+def test_watts_of_different_parts_are_not_passed_off_as_savings(tmp_path: Path) -> None:
+    def said(*boundaries: str | None) -> bool:
+        rows: list[dict[str, Any]] = [
+            {"name": f"run {i}", "seconds_per_image": 2.0 - i, "threads": 1}
+            | ({} if boundary is None else {"watts": 50.0, "watts_boundary": boundary})
+            for i, boundary in enumerate(boundaries)
+        ]
+        before, after = (runs := read(written(tmp_path, {"rows": rows}))).values()
+        return any("not of the same parts" in note for note in compare(runs, before, after, site()).notes)
+
+    assert said("package", "GPU board") and said(None, "package")
+    assert not said("package", "package") and not said(None, None)
+
+
 def test_two_rows_are_needed(bench: dict[str, Run]) -> None:
     with pytest.raises(UsageError, match="two rows"):
         compare(bench, bench["ours"], bench["ours"], site())

@@ -163,7 +163,7 @@ def _runs_table(runs: Mapping[str, Run], before: Run) -> Table:
 
 def _inputs(nodes: Mapping[str, _Node], old: Use, new: Use, before: Run, after: Run) -> Table:
     used = (
-        Figure(float(use.count), "cores" if use.kind == "cpu" else "GPUs", Kind.MEASURED, run.source, 0)
+        Figure(float(use.count), use.unit, Kind.MEASURED, run.source, 0)
         for use, run in ((old, before), (new, after))
     )
     rows = (
@@ -203,6 +203,12 @@ def _notes(runs: tuple[Run, Run]) -> tuple[str, ...]:
                 f"{run.name}: its watts hold {run.power.boundary} and nothing else. Scaled to a node by "
                 "cores or GPUs, they count shared parts more than once."
             )
+    held = [run.power.boundary if run.power is not None else "a whole node" for run in runs]
+    if held[0] != held[1]:
+        said.append(
+            f"The watts are not of the same parts ({held[0]}; {held[1]}): what they save is not what whole "
+            "machines would. Measure both at the plug, or leave the watts out."
+        )
     if runs[0].machine != runs[1].machine:
         said.append(f"The two runs are of different machines: {runs[0].machine}; {runs[1].machine}.")
     said.append(f"Both columns: {LINEAR}")

@@ -62,10 +62,14 @@ class Use:
         return "cores_per_cpu_node" if self.kind == "cpu" else "gpus_per_gpu_node"
 
     @property
+    def unit(self) -> str:
+        """What is counted."""
+        return ("core" if self.kind == "cpu" else "GPU") + ("s" if self.count != 1 else "")
+
+    @property
     def words(self) -> str:
         """For people."""
-        unit = "core" if self.kind == "cpu" else "GPU"
-        return f"{self.count} {unit}" + ("s" if self.count != 1 else "")
+        return f"{self.count} {self.unit}"
 
 
 @dataclass(frozen=True)
