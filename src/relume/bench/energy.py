@@ -67,7 +67,7 @@ class Nvml:
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules of one call, by part, and what the same parts take in the same time when nothing is asked of them.
+    """Joules of one call, by part, and what the same parts take in the same time with nothing to do.
 
     ``None`` where a part cannot be measured; ``lacking`` says why. ``window_s`` seconds held ``calls`` calls.
     """
@@ -112,7 +112,9 @@ def joules(
         If the window is shorter than a second.
     """
     if window_s < LEAST_S:
-        raise UsageError(f"a window of {window_s:g} s is too short for these counters: take 5 s, at least 1 s")
+        raise UsageError(
+            f"a window of {window_s:g} s is too short for these counters: take 5 s, at least 1 s"
+        )
     if not counters:
         return Energy()
     before, began, calls = _read(counters), clock(), 0

@@ -3,6 +3,7 @@ r"""A benchmark's results as a drawing: seconds of each row, and each row under 
 __all__ = ["draw", "plot_lacking"]
 
 import importlib.util
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def draw(report: Report, path: Path, target: Path | None = None) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} does not say what to draw: end it in {', '.join(SUFFIXES)}")
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     rows = [row for row in report.rows if row.picture_s is not None]
@@ -36,7 +38,9 @@ def draw(report: Report, path: Path, target: Path | None = None) -> None:
     _seconds(left, rows)
     _roof(right, report)
     figure.suptitle(f"{report.machine.get('cpu', 'unknown')}, relume {report.relume}", fontsize=10)
-    figure.savefig(target or path, format=path.suffix[1:].lower(), metadata=_undated(path))
+    # Text stays text, and names inside the file do not depend on chance.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "relume"}):
+        figure.savefig(target or path, format=path.suffix[1:].lower(), metadata=_undated(path))
 
 
 def _undated(path: Path) -> dict[str, Any]:
@@ -48,11 +52,12 @@ def _seconds(axes: Any, rows: list[Row]) -> None:
     """Medians with the way to p99; what is modelled is hatched."""
     for height, row in enumerate(reversed(rows)):
         seconds = row.picture_s or 0.0
-        modelled = row.picture is None
+        modelled, end = row.picture is None, seconds
         axes.barh(height, seconds, color="#4477aa", alpha=0.8, hatch="//" if modelled else None)
         if row.picture is not None:
-            axes.plot([row.picture.median_s, row.picture.p99_s], [height] * 2, color="#222222", lw=1.2)
-        axes.annotate(f" {seconds:.3g} s", (seconds, height), va="center", fontsize=8)
+            end = row.picture.p99_s
+            axes.plot([seconds, end], [height] * 2, color="#222222", lw=1.2)
+        axes.annotate(f" {seconds:.3g} s", (end, height), va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)], fontsize=8)
     axes.set_xscale("log")
     axes.margins(x=0.15)
@@ -60,7 +65,11 @@ def _seconds(axes: Any, rows: list[Row]) -> None:
 
 
 def _roof(axes: Any, report: Report) -> None:
-    placed = [row for row in report.rows if row.place is not None]
+    # One evaluation is the same whatever the number of steps: one mark for all of them.
+    once = {
+        (r.kind, r.engine, r.precision, r.work_flop): r for r in reversed(report.rows) if r.place is not None
+    }
+    placed = list(reversed(once.values()))
     intensities = [row.place.intensity for row in placed if row.place is not None] or [1.0]
     low, high = min([*intensities, 1.0]) / 4, max([*intensities, 100.0]) * 4
     for name, rate in report.peaks.items():
@@ -68,13 +77,13 @@ def _roof(axes: Any, report: Report) -> None:
             ridge = rate.flop_per_s / report.copy_bytes_per_s
             roof = [report.copy_bytes_per_s * low, rate.flop_per_s, rate.flop_per_s]
             axes.plot([low, ridge, high], roof, lw=1, label=f"{name} ({rate.library})")
-    for row in placed:
+    for mark, row in zip(cycle("os^vDPX*<>"), placed, strict=False):
         assert row.place is not None
-        axes.scatter(row.place.intensity, row.place.flop_per_s, s=22)
-        axes.annotate(f" {row.name}", (row.place.intensity, row.place.flop_per_s), fontsize=7)
+        label = row.name if row.kind != "model" else f"{row.engine} {row.precision}, {row.width}×{row.height}"
+        axes.scatter(row.place.intensity, row.place.flop_per_s, s=26, marker=mark, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("FLOP a byte (convolutions and matrix products)", fontsize=8)
     axes.set_ylabel("FLOP/s", fontsize=8)
-    if report.peaks:
+    if report.peaks or placed:
         axes.legend(fontsize=7, loc="lower right")

@@ -49,8 +49,8 @@ class Cold:
 class Row:
     """One thing that was measured.
 
-    ``evaluation`` is one evaluation of the net on one tile, ``picture`` a whole picture; ``modelled_picture_s``
-    stands instead where a picture would take too long: evaluations × the median of one. The work is that of
+    ``evaluation`` is one evaluation of the net on one tile, ``picture`` a whole picture; where that would
+    take too long, ``modelled_picture_s`` stands instead: evaluations × the median of one. The work is that of
     one evaluation; ``place`` sets it against the peaks of the row's own precision.
     """
 
@@ -72,7 +72,7 @@ class Row:
     work_flop: float | None = None
     work_bytes: float | None = None
     place: Place | None = None
-    energy: Energy = Energy()
+    energy: Energy = field(default_factory=Energy)
     parity_db: float | None = None
     parity_least_db: float | None = None
     warm_up_s: list[float] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Row:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether its picture is that of the reference, as far as its precision allows; ``None``: not compared."""
+        """Whether its picture is that of the reference, as its precision allows; ``None``: not compared."""
         if self.parity_db is None or self.parity_least_db is None:
             return None
         return self.parity_db >= self.parity_least_db

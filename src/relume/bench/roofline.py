@@ -98,7 +98,7 @@ def matmul_rate(
 def copy_bandwidth(
     threads: int, *, mebibytes: int = 128, tries: int = 5, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Bytes/s of a copy by ``threads`` threads, the best of ``tries``; what is read and what is written count.
+    """Bytes/s of a copy by ``threads`` threads, the best of ``tries``; what is read and written counts.
 
     Half of the ``mebibytes`` is read and half is written; they should exceed the last cache severalfold.
     """

@@ -30,6 +30,7 @@ from types import ModuleType
 
 from relume._version import __version__
 from relume.cli import (
+    bench,
     compare,
     degrade,
     doctor,
@@ -56,6 +57,7 @@ COMMANDS: list[ModuleType] = [
     models,
     doctor,
     evaluate,
+    bench,
     train,
     export,
     quantize,

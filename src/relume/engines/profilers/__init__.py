@@ -1,9 +1,10 @@
 r"""Profilers: what the layers and operations of a graph take, as each runtime tells it itself.
 
-``PROFILERS[engine](loaded, arrays, evaluations) → list[Operation]``, seconds of one evaluation. All of them name
-layers by the module's path in the net (``encoder.0.1.expand1``) and operations by one set of words
-(:mod:`.names`), so that the same layer can be followed from engine to engine. On CUDA the ``pytorch`` profiler opens an
-NVTX range of the same name round each module, so that Nsight Systems shows them too.
+``PROFILERS[engine](bundle, graph, arrays, options, evaluations) → list[Profiled]``, seconds of one
+evaluation. All of them name layers by the module's path in the net (``encoder.0.1.expand1``) and operations
+by one set of
+words (:mod:`.names`), so that the same layer can be followed from engine to engine. On CUDA the ``pytorch``
+profiler opens an NVTX range of the same name round each module, so that Nsight Systems shows them too.
 """
 
 __all__ = ["PROFILERS", "Profiled", "layer_of", "profile"]
@@ -37,7 +38,7 @@ def profile(
     build: Build | None = None,
     evaluations: int = 5,
 ) -> list[Profiled]:
-    """Every operation that ran, in its order, with its mean seconds over the ``evaluations`` (after two more).
+    """Every operation that ran, in order, with its seconds in one of the ``evaluations`` (after two more).
 
     Profiling costs time itself: compare shares, and take times from the benchmark.
 

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from relume.bundle import Bundle
@@ -35,9 +36,9 @@ def profile(
             seen.setdefault(key, []).append(event["dur"] * 1e-6)
     operations = []
     for (name, word), seconds in seen.items():
-        warm = len(seconds) // runs * 2  # those of the first two evaluations
-        mean = sum(seconds[warm:]) / evaluations
-        operations.append(Profiled(layer_of(name), kind_of(word), word, mean))
+        times = len(seconds) // runs  # in one evaluation; those of the first two do not count
+        typical = times * median(seconds[2 * times :])
+        operations.append(Profiled(layer_of(name), kind_of(word), word, typical))
     return operations
 
 
@@ -52,4 +53,6 @@ def _traced(engine: Any, file: Path, threads: int | None, folder: str) -> Any:
         settings.intra_op_num_threads = threads
     providers = engine._session.get_providers()
     given = engine._session.get_provider_options()
-    return onnxruntime.InferenceSession(str(file), settings, providers=[(p, given.get(p, {})) for p in providers])
+    return onnxruntime.InferenceSession(
+        str(file), settings, providers=[(p, given.get(p, {})) for p in providers]
+    )

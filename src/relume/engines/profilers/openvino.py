@@ -3,6 +3,7 @@ r"""OpenVINO's own counters: one for each node that was left after its fusions."
 __all__ = ["profile"]
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from relume.bundle import Bundle
@@ -17,7 +18,7 @@ def profile(
     """Compiles the graph with its counters on, and reads them after each evaluation."""
     engine: Any = openvino.load(bundle, graph, **options)
     engine._options["PERF_COUNT"] = True
-    sums: dict[str, Profiled] = {}
+    taken: dict[tuple[str, str, str], list[float]] = {}
     with failures("openvino", bundle):
         for number in range(evaluations + 2):
             engine(*arrays)
@@ -25,15 +26,14 @@ def profile(
             if number < 2:
                 continue
             for each in request.get_profiling_info():
-                seconds = each.real_time.total_seconds() / evaluations
-                if str(each.status).endswith("EXECUTED") and seconds > 0:
-                    before = sums[each.node_name].seconds if each.node_name in sums else 0.0
-                    sums[each.node_name] = _operation(each, before + seconds)
-    return list(sums.values())
+                seconds = each.real_time.total_seconds()
+                if seconds > 0:  # what was folded away took none
+                    key = each.node_name, each.node_type, each.exec_type
+                    taken.setdefault(key, []).append(seconds)
+    return [_operation(*key, median(seconds)) for key, seconds in taken.items()]
 
 
-def _operation(each: Any, seconds: float) -> Profiled:
+def _operation(name: str, kind: str, kernel: str, seconds: float) -> Profiled:
     # A reorder is named after both of its neighbours: it is the second one's need.
-    name = each.node_name[each.node_name.rfind("_/") + 1 :] if each.node_type == "Reorder" else each.node_name
-    layer = layer_of(name)
-    return Profiled(layer, kind_of(each.node_type), f"{each.node_type} {each.exec_type}", seconds)
+    owner = name[name.rfind("_/") + 1 :] if kind == "Reorder" else name
+    return Profiled(layer_of(owner), kind_of(kind), f"{kind} {kernel}", seconds)

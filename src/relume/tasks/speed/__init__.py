@@ -32,9 +32,7 @@ PEERS: Mapping[str, Peers] = {
     "founding": lambda pictures, steps, threads, failed: founding(
         pictures, threads=threads, shapes=("recipe", "lean")
     ),
-    "diffusers": lambda pictures, steps, threads, failed: schedulers(
-        pictures, steps=steps, threads=threads
-    ),
+    "diffusers": lambda pictures, steps, threads, failed: schedulers(pictures, steps=steps, threads=threads),
     "classical": lambda pictures, steps, threads, failed: classics(pictures, failed),
 }
 

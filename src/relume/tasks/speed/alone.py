@@ -36,7 +36,9 @@ def alone(job: Mapping[str, Any]) -> Cold:
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"a process of its own took more than {LIMIT_S:g} s; take a smaller size") from error
+        raise EngineError(
+            f"a process of its own took more than {LIMIT_S:g} s; take a smaller size"
+        ) from error
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise EngineError(f"a process of its own failed: {last[0]}")

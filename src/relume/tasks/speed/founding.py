@@ -11,6 +11,7 @@ import importlib.util
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from relume.bench.roofline import Work
@@ -62,7 +63,7 @@ def chain_seconds(shape: str, picture: Picture, *, threads: int | None = None) -
     with _threads(threads):
         report = lambda *_: stamps.append(time.perf_counter())  # noqa: E731
         drawn(net, chain, picture.shape[:2], [0], damaged=picture, progress=report)
-    return [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    return [after - before for before, after in pairwise(stamps)]
 
 
 def _subject(shape: str, picture: Picture, threads: int | None) -> Subject:

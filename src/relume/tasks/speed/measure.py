@@ -51,21 +51,22 @@ def measured(
     for subject in subjects:
         note(f"warm-up: {subject.name}")
         try:
-            for part, call in _calls(subject).items():
-                warm[part] = warm_up(call)
+            for call in _calls(subject).values():
+                if _key(call) not in warm:
+                    warm[_key(call)] = warm_up(call)
             if subject.picture is not None and subject.same_as is not None:
                 pictures[subject.name] = subject.picture()
         except EngineError as error:
             failed[subject.name] = str(error)
             continue
         ready.append(subject)
-    calls = {part: call for subject in ready for part, call in _calls(subject).items()}
+    calls = {_key(call): call for subject in ready for call in _calls(subject).values()}
     note(f"rounds: {plan.rounds} of {len(calls)} calls, {plan.budget_s:g} s at most")
     seconds = interleaved(calls, rounds=plan.rounds, budget_s=plan.budget_s)
     decibels = compared(ready, pictures, expected)
     rows = []
     for subject in ready:
-        times = {part: latency(seconds[part]) for part in _calls(subject)}
+        times = {part: latency(seconds[_key(call)]) for part, call in _calls(subject).items()}
         energy = _energy(subject, plan, note)
         cold = _cold(subject, plan, failed, note)
         rows.append(_row(subject, times, plan, warm, decibels.get(subject.name), energy, cold))
@@ -90,7 +91,12 @@ def compared(
 
 def _calls(subject: Subject) -> dict[str, Callable[[], object]]:
     both = {"evaluation": subject.evaluate, "picture": subject.picture}
-    return {f"{part}: {subject.name}": call for part, call in both.items() if call is not None}
+    return {part: call for part, call in both.items() if call is not None}
+
+
+def _key(call: Callable[[], object]) -> str:
+    """A call that several subjects share is timed once a round."""
+    return str(id(call))
 
 
 def _row(
@@ -102,8 +108,7 @@ def _row(
     energy: Energy,
     cold: Cold | None,
 ) -> Row:
-    evaluation = times.get(f"evaluation: {subject.name}")
-    picture = times.get(f"picture: {subject.name}")
+    evaluation, picture = times.get("evaluation"), times.get("picture")
     modelled = None
     if picture is None and evaluation is not None and subject.evaluations is not None:
         modelled = subject.evaluations * evaluation.median_s
@@ -128,7 +133,7 @@ def _row(
         energy=energy,
         parity_db=decibels,
         parity_least_db=subject.least_db if decibels is not None else None,
-        warm_up_s=next((warm[part] for part in _calls(subject)), []),
+        warm_up_s=next((warm[_key(call)] for call in _calls(subject).values()), []),
         cold=cold,
     )
 

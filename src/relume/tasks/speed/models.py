@@ -1,8 +1,8 @@
 r"""A model on each engine, at each precision, with each number of steps, on each size of picture."""
 
-__all__ = ["Wanted", "models", "reference"]
+__all__ = ["Wanted", "models", "reference", "tile_inputs"]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +55,9 @@ def models(wanted: Wanted, pictures: Sequence[Picture], failed: dict[str, str]) 
     subjects: dict[str, Subject] = {}
     for restorer in _loaded(wanted, failed):
         for picture in pictures:
-            work = _work(restorer, picture, failed)
+            work, evaluate = _work(restorer, picture, failed), _evaluation(restorer, picture)
             for steps in wanted.steps:
-                subject = _subject(restorer, picture, steps, work, wanted)
+                subject = _subject(restorer, picture, steps, work, evaluate, wanted)
                 subjects.setdefault(subject.name, subject)
     if not subjects:
         raise EngineUnavailable("nothing to measure: " + "; ".join(failed.values()))
@@ -102,19 +102,23 @@ def _pairs(wanted: Wanted, bundle: bundles.Bundle) -> Iterator[tuple[str, str, b
 
 
 def _subject(
-    restorer: Restorer, picture: Picture, steps: int, work: Work | None, wanted: Wanted
+    restorer: Restorer,
+    picture: Picture,
+    steps: int,
+    work: Work | None,
+    evaluate: Callable[[], object],
+    wanted: Wanted,
 ) -> Subject:
     engine, (height, width) = restorer.engine, picture.shape[:2]
     image, settings = Image(picture), Settings(steps=steps)
     size, overlap = restorer.tiling(height, width, settings)
     count = len(tiling.grid(height, width, size, overlap))
-    inputs = _inputs(picture, size)
     plural = "step" if steps == 1 else "steps"
     return Subject(
         name=f"{engine.name} {engine.precision}, {steps} {plural}, {width}×{height}",
         kind="model",
         size=(height, width),
-        evaluate=lambda: engine(*inputs),
+        evaluate=evaluate,
         picture=lambda: restorer.restore(image, settings).image.srgb(),
         engine=engine.name,
         version=engine.version,
@@ -138,7 +142,14 @@ def _subject(
     )
 
 
-def _inputs(picture: Picture, side: int) -> tuple[Picture, Picture, Picture]:
+def _evaluation(restorer: Restorer, picture: Picture) -> Callable[[], object]:
+    """One evaluation of one tile; the same call whatever the number of steps, so that it is timed once."""
+    side, _ = restorer.tiling(*picture.shape[:2])
+    inputs = tile_inputs(picture, side)
+    return lambda: restorer.engine(*inputs)
+
+
+def tile_inputs(picture: Picture, side: int) -> tuple[Picture, Picture, Picture]:
     """What the local net is given for a tile of the picture, mirrored where that is smaller."""
     height, width = picture.shape[:2]
     rows, columns = (np.resize(np.r_[0:n, n - 1 : -1 : -1], side) for n in (height, width))
@@ -149,7 +160,7 @@ def _inputs(picture: Picture, side: int) -> tuple[Picture, Picture, Picture]:
 def _work(restorer: Restorer, picture: Picture, failed: dict[str, str]) -> Work | None:
     side, _ = restorer.tiling(*picture.shape[:2])
     ports = restorer.bundle.facts("local")["inputs"]
-    arrays = _inputs(picture, side)
+    arrays = tile_inputs(picture, side)
     shapes = {port["name"]: array.shape for port, array in zip(ports, arrays, strict=True)}
     try:
         layers = graph_work(restorer.bundle.graph("local"), shapes)
