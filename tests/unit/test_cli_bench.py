@@ -12,7 +12,7 @@ from relume.bench.roofline import Peak, Work, place
 from relume.bundle import Bundle
 from relume.cli import main
 from relume.cli.bench_table import profile_table, table
-from relume.tasks.speed import models, peaks
+from relume.tasks.speed import model_subjects, peaks
 from relume.tasks.speed.models import Wanted
 
 
@@ -168,10 +168,10 @@ def test_an_engine_that_is_not_installed_is_left_out_of_all_and_refused_by_name(
     monkeypatch.setattr("relume.tasks.speed.models.Restorer", gone)
     failed: dict[str, str] = {}
     with pytest.raises(EngineUnavailable, match="nothing to measure"):
-        models(Wanted(str(hollow_bundle.path)), [], failed)
+        model_subjects(Wanted(str(hollow_bundle.path)), [], failed)
     assert set(failed) >= {"openvino f32", "onnx f32", "pytorch f32"}
     with pytest.raises(EngineUnavailable, match="pip install it"):
-        models(Wanted(str(hollow_bundle.path), engines=["onnx"], precisions=["f32"]), [], {})
+        model_subjects(Wanted(str(hollow_bundle.path), engines=["onnx"], precisions=["f32"]), [], {})
 
 
 def test_help_names_the_peers_that_there_are() -> None:

@@ -14,13 +14,13 @@ from relume.bench.roofline import Work
 from relume.bundle import Bundle
 from relume.engines.profilers.names import KINDS, kind_of, layer_of
 from relume.errors import EngineError, EngineUnavailable
-from relume.tasks.speed import Plan, Subject, Wanted, benchmark, models, pattern
+from relume.tasks.speed import Plan, Subject, Wanted, benchmark, model_subjects, pattern
 from relume.tasks.speed.alone import alone
 from relume.tasks.speed.flops import LayerWork, graph_work, module_work, total
 from relume.tasks.speed.layers import convolution_rate
 from relume.tasks.speed.measure import compared, measured
 from relume.tasks.speed.models import tile_inputs
-from relume.tasks.speed.peaks import products
+from relume.tasks.speed.peaks import measured_peaks, products
 
 QUICK = Plan(rounds=3, cold=False)
 
@@ -144,7 +144,7 @@ def test_what_fails_is_told_and_the_rest_goes_on() -> None:
 def test_every_engine_and_precision_that_can_run_here(tiny_bundle: Bundle) -> None:
     failed: dict[str, str] = {}
     wanted = Wanted(str(tiny_bundle.path), steps=(1, 2), threads=1)
-    found = models(wanted, [pattern(64, 64), pattern(96, 64)], failed)
+    found = model_subjects(wanted, [pattern(64, 64), pattern(96, 64)], failed)
     there = [status.name for status in engines.probe() if status.available and status.name != "null"]
     assert {subject.engine for subject in found} == set(there)
     assert len({subject.name for subject in found}) == len(found)
@@ -169,11 +169,14 @@ def test_what_was_asked_for_by_name_and_cannot_run_is_an_error(
     if engine in engines.names():
         pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
     with pytest.raises(Exception, match=words) as caught:
-        models(Wanted(str(tiny_bundle.path), **changes), [pattern(64, 64)], {})
+        model_subjects(Wanted(str(tiny_bundle.path), **changes), [pattern(64, 64)], {})
     assert isinstance(caught.value, EngineUnavailable | ValueError)
 
 
-def test_a_whole_run_and_a_process_of_its_own(tiny_bundle: Bundle) -> None:
+def test_a_whole_run_and_a_process_of_its_own(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = measured_peaks(1, side=256, tries=2)
+    monkeypatch.setattr("relume.tasks.speed.measured_peaks", lambda threads: small)
+    monkeypatch.setattr("relume.tasks.speed.copy_bandwidth", lambda threads: 1e10)
     wanted = Wanted(str(tiny_bundle.path), engines=("openvino",), precisions=("f32",), threads=1)
     report = benchmark(wanted, [pattern(64, 64)], rounds=3)
     (row,) = report.rows
@@ -279,7 +282,7 @@ def test_a_chain_is_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(founding.SHAPES, "mouse", {"base": 8, "multipliers": (1, 2)})
     steps = founding.chain_seconds("mouse", pattern(16, 16), threads=1)
     assert len(steps) == 300 and all(seconds > 0 for seconds in steps)
-    (subject,) = founding.founding([pattern(16, 16)], shapes=["mouse"], threads=1)
+    (subject,) = founding.founding_subjects([pattern(16, 16)], shapes=["mouse"], threads=1)
     assert subject.evaluations == 300 and subject.picture is None and subject.evaluate is not None
     assert np.shape(subject.evaluate()) == (1, 16, 16, 3) and subject.work is not None
     assert math.isfinite(subject.work.flop)
@@ -291,7 +294,7 @@ def test_the_schedulers_of_diffusers_draw_the_same_picture(monkeypatch: pytest.M
     from relume.tasks.speed import founding, schedulers
 
     monkeypatch.setitem(founding.SHAPES, "mouse", {"base": 8, "multipliers": (1, 2)})
-    subjects = schedulers.schedulers([pattern(16, 16)], steps=(1, 7, 4), shape="mouse")
+    subjects = schedulers.scheduler_subjects([pattern(16, 16)], steps=(1, 7, 4), shape="mouse")
     assert len(subjects) == 4 and {subject.steps for subject in subjects} == {4}
     rows = measured(subjects, QUICK, expected={}, failed={})
     # Theirs are the references; ours agree with them to the rounding of float32.
@@ -299,9 +302,9 @@ def test_the_schedulers_of_diffusers_draw_the_same_picture(monkeypatch: pytest.M
 
 
 def test_peers_without_a_model(tmp_path: Path) -> None:
-    from relume.tasks.speed.classics import classics
+    from relume.tasks.speed.classics import classical_subjects
 
     failed: dict[str, str] = {}
-    found = classics([pattern(32, 32)], failed)
+    found = classical_subjects([pattern(32, 32)], failed)
     assert any("median" in subject.name for subject in found)
     assert all(subject.picture is not None and subject.evaluate is None for subject in found)

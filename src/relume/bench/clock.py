@@ -89,12 +89,10 @@ def interleaved(
     least: int = 3,
     budget_s: float = float("inf"),
     clock: Clock = time.perf_counter,
-    done: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[float]]:
     """The times of each call, one a round; the first of a round is another in each round.
 
-    No round begins after ``budget_s``, except that ``least`` are made in any case. ``done(round, rounds)`` is
-    told after each.
+    No round begins after ``budget_s``, except that ``least`` are made in any case.
 
     Raises
     ------
@@ -111,8 +109,6 @@ def interleaved(
         turn = number % max(len(names), 1)
         for name in names[turn:] + names[:turn]:
             seconds[name].append(_timed(calls[name], clock))
-        if done is not None:
-            done(number + 1, rounds)
     return seconds
 
 

@@ -2,7 +2,7 @@ r"""The most memory that this process ever held."""
 
 __all__ = ["peak_bytes", "resident_bytes"]
 
-import sys
+import platform
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
@@ -14,9 +14,9 @@ def peak_bytes() -> int | None:
     On Linux this is ``VmHWM``. ``ru_maxrss`` would be wrong there: a child process takes over the figure of
     the process that started it.
     """
-    if sys.platform.startswith("linux"):
+    if STATUS.exists():
         return _status("VmHWM")
-    if sys.platform == "darwin":
+    if platform.system() == "Darwin":
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes there
@@ -25,7 +25,7 @@ def peak_bytes() -> int | None:
 
 def resident_bytes() -> int | None:
     """The resident set now; ``None`` where the system does not tell."""
-    return _status("VmRSS") if sys.platform.startswith("linux") else None
+    return _status("VmRSS") if STATUS.exists() else None
 
 
 def _status(name: str) -> int | None:

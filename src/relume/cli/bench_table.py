@@ -71,7 +71,7 @@ def _line(row: "Row", width: int) -> str:
         (9, _with(place, lambda one: f"{one.flop_per_s / 1e9:.0f}")),
         (9, _with(place, lambda one: f"{one.of_peak:.0%}")),
         (9, _with(place, lambda one: one.bound)),
-        (7, _with(cold and cold.peak_bytes, lambda value: f"{value / 2**20:.0f}")),
+        (7, _with(None if cold is None else cold.peak_bytes, lambda value: f"{value / 2**20:.0f}")),
         (9, _with(cold, lambda one: mark + _seconds(one.start_s + one.load_s + one.first_s))),
         (7, f"{sum(parts):.3g}" if parts else _NONE),
         (8, _with(row.parity_db, lambda value: f"{value:.1f}{'!' if row.agrees is False else ''}")),

@@ -5,7 +5,7 @@ A :class:`Subject` is a named call with what is known about it. Each file here m
 function ``(pictures, steps, threads, failed) → list[Subject]`` and a line in the list.
 """
 
-__all__ = ["PEERS", "Peers", "Plan", "Subject", "Wanted", "benchmark", "models", "pattern"]
+__all__ = ["PEERS", "Peers", "Plan", "Subject", "Wanted", "benchmark", "model_subjects", "pattern"]
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,22 +18,24 @@ from relume.bench.report import Report
 from relume.bench.roofline import copy_bandwidth
 from relume.image import Image
 from relume.tasks.settings import Settings
-from relume.tasks.speed.classics import classics
-from relume.tasks.speed.founding import founding
+from relume.tasks.speed.classics import classical_subjects
+from relume.tasks.speed.founding import founding_subjects
 from relume.tasks.speed.measure import Note, Plan, measured
-from relume.tasks.speed.models import Wanted, models, reference
+from relume.tasks.speed.models import Wanted, model_subjects, reference
 from relume.tasks.speed.peaks import measured_peaks
-from relume.tasks.speed.schedulers import schedulers
+from relume.tasks.speed.schedulers import scheduler_subjects
 from relume.tasks.speed.subject import Picture, Subject, pattern
 
 Peers = Callable[[Sequence[Picture], Sequence[int], int, dict[str, str]], list[Subject]]
 
 PEERS: Mapping[str, Peers] = {
-    "founding": lambda pictures, steps, threads, failed: founding(
+    "founding": lambda pictures, steps, threads, failed: founding_subjects(
         pictures, threads=threads, shapes=("recipe", "lean")
     ),
-    "diffusers": lambda pictures, steps, threads, failed: schedulers(pictures, steps=steps, threads=threads),
-    "classical": lambda pictures, steps, threads, failed: classics(pictures, failed),
+    "diffusers": lambda pictures, steps, threads, failed: scheduler_subjects(
+        pictures, steps=steps, threads=threads
+    ),
+    "classical": lambda pictures, steps, threads, failed: classical_subjects(pictures, failed),
 }
 
 
@@ -60,7 +62,7 @@ def benchmark(
     failed: dict[str, str] = {}
     threads = wanted.threads or here.usable_cores()
     wanted = Wanted(**{**vars(wanted), "threads": threads})
-    subjects = models(wanted, pictures, failed)
+    subjects = model_subjects(wanted, pictures, failed)
     for name in against:
         subjects += PEERS[name](pictures, wanted.steps, threads, failed)
     note("peaks: matrix products and a copy")

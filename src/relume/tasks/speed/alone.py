@@ -90,9 +90,9 @@ def _model(job: Mapping[str, Any], picture: Any) -> Callable[[], object]:
 
 
 def _founding(job: Mapping[str, Any], picture: Any) -> Callable[[], object]:
-    from relume.tasks.speed.founding import founding
+    from relume.tasks.speed.founding import founding_subjects
 
-    (subject,) = founding([picture], threads=job["threads"], shapes=[job["shape"]])
+    (subject,) = founding_subjects([picture], threads=job["threads"], shapes=[job["shape"]])
     assert subject.evaluate is not None
     return subject.evaluate
 

@@ -1,6 +1,6 @@
 r"""What anybody could do without a model, on the same picture: the rows of :mod:`relume.bench.classical`."""
 
-__all__ = ["classics"]
+__all__ = ["classical_subjects"]
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from relume.bench.classical import ROWS, Row
 from relume.tasks.speed.subject import Picture, Subject
 
 
-def classics(pictures: Sequence[Picture], failed: dict[str, str]) -> list[Subject]:
+def classical_subjects(pictures: Sequence[Picture], failed: dict[str, str]) -> list[Subject]:
     """One subject a method and picture; those whose library is missing are told in ``failed``."""
     subjects = []
     for row in ROWS.values():

@@ -5,7 +5,7 @@ Its net is not trained here: time does not depend on what the weights are. ``rec
 so that it flatters nobody.
 """
 
-__all__ = ["SHAPES", "chain_seconds", "founding", "made"]
+__all__ = ["SHAPES", "chain_seconds", "founding_subjects", "made"]
 
 import importlib.util
 import time
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHAPES: dict[str, dict[str, Any]] = {"recipe": {}, "lean": {"base": 16}}
 
 
-def founding(
+def founding_subjects(
     pictures: Sequence[Picture], *, threads: int | None = None, shapes: Sequence[str] = ("recipe",)
 ) -> list[Subject]:
     """One subject a shape and picture: one step is timed, and a picture is modelled as 300 of them.

@@ -1,6 +1,6 @@
 r"""A model on each engine, at each precision, with each number of steps, on each size of picture."""
 
-__all__ = ["Wanted", "models", "reference", "tile_inputs"]
+__all__ = ["Wanted", "model_subjects", "reference", "tile_inputs"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Wanted:
         return {"device": self.device, "threads": self.threads, "force": self.force}
 
 
-def models(wanted: Wanted, pictures: Sequence[Picture], failed: dict[str, str]) -> list[Subject]:
+def model_subjects(wanted: Wanted, pictures: Sequence[Picture], failed: dict[str, str]) -> list[Subject]:
     """Every combination as a subject. What ``all`` came to and cannot run is told in ``failed``.
 
     Raises

@@ -8,6 +8,7 @@ __all__ = ["SIDE", "measured_peaks", "products"]
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _openvino(threads: int, side: int) -> Iterator[tuple[str, str, Product]]:
                 continue
             if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == precision:
                 request = compiled.create_infer_request()
-                yield "openvino", precision, lambda request=request: request.infer([x], share_inputs=True)
+                yield "openvino", precision, partial(request.infer, [x], share_inputs=True)
 
 
 def _torch(threads: int, side: int) -> Iterator[tuple[str, str, Product]]:
@@ -69,6 +70,6 @@ def _torch(threads: int, side: int) -> Iterator[tuple[str, str, Product]]:
     try:
         for precision, dtype in _TORCH.items():
             a = torch.rand(side, side).to(getattr(torch, dtype))
-            yield "torch", precision, lambda a=a: a @ a
+            yield "torch", precision, partial(torch.matmul, a, a)
     finally:
         torch.set_num_threads(before)

@@ -1,6 +1,6 @@
 r"""The same net by the schedulers of ``diffusers`` and by the samplers here, on one grid of times."""
 
-__all__ = ["SAMPLERS", "schedulers"]
+__all__ = ["SAMPLERS", "scheduler_subjects"]
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
 AGREE_DB = 60.0
 
 
-def schedulers(
+def scheduler_subjects(
     pictures: Sequence[Picture], *, steps: Sequence[int], threads: int | None = None, shape: str = "recipe"
 ) -> list[Subject]:
     """Two subjects for each sampler, number of steps and picture: theirs, and ours right after it.
