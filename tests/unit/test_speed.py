@@ -294,7 +294,9 @@ def test_the_schedulers_of_diffusers_draw_the_same_picture(monkeypatch: pytest.M
     from relume.tasks.speed import founding, schedulers
 
     monkeypatch.setitem(founding.SHAPES, "mouse", {"base": 8, "multipliers": (1, 2)})
-    subjects = schedulers.scheduler_subjects([pattern(16, 16)], steps=(1, 7, 4), shape="mouse")
+    with pytest.raises(ValueError, match="steps that divide 300"):
+        schedulers.scheduler_subjects([pattern(16, 16)], steps=(1, 7), shape="mouse")
+    subjects = schedulers.scheduler_subjects([pattern(16, 16)], steps=(1, 7, 4), threads=1, shape="mouse")
     assert len(subjects) == 4 and {subject.steps for subject in subjects} == {4}
     rows = measured(subjects, QUICK, expected={}, failed={})
     # Theirs are the references; ours agree with them to the rounding of float32.

@@ -33,7 +33,8 @@ class Cold:
     """A process of its own that does this row's work and nothing else.
 
     ``start_s`` runs until the interpreter has imported what comes before any engine, ``load_s`` until the
-    engine has its model, ``first_s`` is the first picture, ``steady_s`` the median of the next three.
+    engine has its model, ``first_s`` is the first picture, ``steady_s`` the median of the next three; where a
+    picture is modelled, both are of one evaluation.
     ``peak_bytes`` is the most memory that the process held, ``before_bytes`` what it held before it loaded.
     """
 

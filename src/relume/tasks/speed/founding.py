@@ -5,7 +5,7 @@ Its net is not trained here: time does not depend on what the weights are. ``rec
 so that it flatters nobody.
 """
 
-__all__ = ["SHAPES", "chain_seconds", "founding_subjects", "made"]
+__all__ = ["SHAPES", "chain_seconds", "founding_subjects", "made", "torch_threads"]
 
 import importlib.util
 import time
@@ -60,7 +60,7 @@ def made(shape: str) -> Any:
 def chain_seconds(shape: str, picture: Picture, *, threads: int | None = None) -> list[float]:
     """The seconds of each of the 300 steps of one whole chain, run once."""
     net, chain, stamps = made(shape), table("ddpm", TRAINED_STEPS), [time.perf_counter()]
-    with _threads(threads):
+    with torch_threads(threads):
         report = lambda *_: stamps.append(time.perf_counter())  # noqa: E731
         drawn(net, chain, picture.shape[:2], [0], damaged=picture, progress=report)
     return [after - before for before, after in pairwise(stamps)]
@@ -71,10 +71,11 @@ def _subject(shape: str, picture: Picture, threads: int | None) -> Subject:
 
     net, (height, width) = made(shape), picture.shape[:2]
     chain = table("ddpm", TRAINED_STEPS)
-    one = Table(name="one step of ddpm", start=chain.start, steps=chain.steps[:1], order=chain.order)
+    # The last step draws no noise and the start does: one evaluation and one draw, as in any step between.
+    one = Table(name="one step of ddpm", start=chain.start, steps=chain.steps[-1:], order=chain.order)
 
     def evaluate() -> Picture:
-        with _threads(threads):
+        with torch_threads(threads):
             return drawn(net, one, (height, width), [0], damaged=picture)
 
     return Subject(
@@ -104,13 +105,14 @@ def _work(shape: str, height: int, width: int) -> Work:
 
 
 @contextmanager
-def _threads(count: int | None) -> "Iterator[None]":
+def torch_threads(count: int | None) -> "Iterator[None]":
+    """So many threads of torch while the block lasts; its own choice without a number."""
     import torch
 
-    before = torch.get_num_threads()
+    before = torch.get_numtorch_threads()
     try:
         if count is not None:
-            torch.set_num_threads(count)
+            torch.set_numtorch_threads(count)
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_numtorch_threads(before)

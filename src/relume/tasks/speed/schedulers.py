@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from relume.diffusion import NOISE_SAMPLERS, begin, denoiser, gaussian_noise, linear, sample
-from relume.errors import EngineUnavailable
+from relume.errors import EngineUnavailable, UsageError
 from relume.tasks.generate import TRAINED_STEPS
-from relume.tasks.speed.founding import made
+from relume.tasks.speed.founding import made, torch_threads
 from relume.tasks.speed.subject import Picture, Subject
 
 # Name of ours → class and settings of theirs; deterministic ones, so that both have to give one picture.
@@ -33,7 +33,14 @@ def scheduler_subjects(
     ------
     EngineUnavailable
         If diffusers or torch is not installed.
+    UsageError
+        If none of the numbers of steps will do.
     """
+    counts = [n for n in steps if n > 1 and TRAINED_STEPS % n == 0]
+    if not counts:
+        raise UsageError(
+            f"the schedulers of diffusers need steps that divide {TRAINED_STEPS}: give --steps 4"
+        )
     for package in ("torch", "diffusers"):
         if importlib.util.find_spec(package) is None:
             raise EngineUnavailable(f"its schedulers need {package}: pip install {package}")
@@ -41,11 +48,20 @@ def scheduler_subjects(
     subjects = []
     for picture in pictures:
         start = _start(picture)
-        for count in [n for n in steps if n > 1 and TRAINED_STEPS % n == 0]:
+        for count in counts:
             for name in SAMPLERS:
                 for who, run in (("diffusers", _theirs), ("relume", _ours)):
-                    subjects.append(_subject(who, name, count, picture, run(net, name, count, start)))
+                    call = _bounded(run(net, name, count, start), threads)
+                    subjects.append(_subject(who, name, count, picture, call))
     return subjects
+
+
+def _bounded(run: Callable[[], Picture], threads: int | None) -> Callable[[], Picture]:
+    def bounded() -> Picture:
+        with torch_threads(threads):
+            return run()
+
+    return bounded
 
 
 def _subject(who: str, name: str, steps: int, picture: Picture, run: Callable[[], Picture]) -> Subject:
