@@ -35,7 +35,7 @@ from relume.tasks.evaluate import damaged_by
 from relume.tasks.generate import TRAINED_STEPS
 from relume.tasks.speed import Wanted, benchmark, pattern
 from relume.tasks.speed.flops import graph_work
-from relume.tasks.speed.founding import chain_seconds, founding_subjects
+from relume.tasks.speed.founding import chain_seconds, one_step
 from relume.tasks.speed.layers import convolution_rate, profiles
 from relume.tasks.speed.models import tile_inputs
 
@@ -164,13 +164,12 @@ def against_cold(found: dict[str, Any], report: Report, side: int) -> dict[str, 
 def check_model(side: int, threads: int) -> dict[str, Any]:
     """A whole chain once: is it 300 times one of its steps?"""
     picture = pattern(side, side)
-    (subject,) = founding_subjects([picture], threads=threads)
-    assert subject.evaluate is not None
-    subject.evaluate()
+    step = one_step("recipe", picture, threads=threads)
+    step()
     ones = []
     for _ in range(5):
         began = time.perf_counter()
-        subject.evaluate()
+        step()
         ones.append(time.perf_counter() - began)
     seconds = chain_seconds("recipe", picture, threads=threads)
     modelled = TRAINED_STEPS * median(ones)

@@ -122,7 +122,7 @@ def test_a_whole_story(
     monkeypatch.setattr(story, "CHECK_SIDE", 32)
     monkeypatch.setattr(story, "git", lambda *words: "0" * 40)
     page = tmp_path / "speed.md"
-    page.write_text(f"before\n{story.BEGIN}\nold\n{story.END}\nafter\n")
+    page.write_text(f"before\n{story.BEGIN}\nstale\n{story.END}\nafter\n")
     options = ["--quick", "--model", str(tiny_bundle.path), "--threads", "1", "--name", "here"]
     target = story.main([*options, "--out", str(tmp_path), "--page", str(page)])
     facts = json.loads(target.read_text())
@@ -131,7 +131,7 @@ def test_a_whole_story(
     assert all(each["of_peak"] > 0 for name, each in facts["convolutions"].items())
     assert len(facts["cold"]["modes"]["fast"]["runs_s"]) == 1 and facts["check"][0]["measured_s"] > 0
     text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
 
 
 def test_convolutions_are_set_against_the_peak_of_their_precision(

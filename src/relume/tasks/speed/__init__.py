@@ -8,6 +8,7 @@ function ``(pictures, steps, threads, failed) → list[Subject]`` and a line in 
 __all__ = ["PEERS", "Peers", "Plan", "Subject", "Wanted", "benchmark", "model_subjects", "pattern"]
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from relume import machine as here
@@ -61,7 +62,7 @@ def benchmark(
     """
     failed: dict[str, str] = {}
     threads = wanted.threads or here.usable_cores()
-    wanted = Wanted(**{**vars(wanted), "threads": threads})
+    wanted = replace(wanted, threads=threads)
     subjects = model_subjects(wanted, pictures, failed)
     for name in against:
         subjects += PEERS[name](pictures, wanted.steps, threads, failed)

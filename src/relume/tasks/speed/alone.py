@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from relume.bench.memory import peak_bytes, resident_bytes
@@ -47,32 +49,30 @@ def alone(job: Mapping[str, Any]) -> Cold:
 
 def main() -> None:
     """The process itself."""
+    started = time.time()  # the parent's clock too, which perf_counter need not be
     job = json.loads(sys.stdin.read())
-    print(json.dumps(asdict(_run(job))))
+    print(json.dumps(asdict(_run(job, started - job["began"]))))
 
 
-def _run(job: Mapping[str, Any]) -> Cold:
+def _run(job: Mapping[str, Any], start_s: float) -> Cold:
     from relume.tasks.speed.subject import pattern
 
     picture = pattern(job["height"], job["width"])
     load = {"model": _model, "founding": _founding}[job["kind"]]
     before = resident_bytes()
-    start = time.time()  # the parent's clock too: perf_counter need not be
+    began = time.perf_counter()
     call = load(job, picture)
-    loaded = time.perf_counter()
-    load_s = time.time() - start
-    call()
-    first_s = time.perf_counter() - loaded
-    taken = []
-    for _ in range(STEADY):
-        began = time.perf_counter()
+    stamps = [time.perf_counter()]
+    load_s = stamps[0] - began
+    for _ in range(1 + STEADY):
         call()
-        taken.append(time.perf_counter() - began)
+        stamps.append(time.perf_counter())
+    first, *further = (late - early for early, late in pairwise(stamps))
     return Cold(
-        start_s=start - job["began"],
+        start_s=start_s,
         load_s=load_s,
-        first_s=first_s,
-        steady_s=sorted(taken)[STEADY // 2],
+        first_s=first,
+        steady_s=median(further),
         peak_bytes=peak_bytes(),
         before_bytes=before,
     )
@@ -90,11 +90,9 @@ def _model(job: Mapping[str, Any], picture: Any) -> Callable[[], object]:
 
 
 def _founding(job: Mapping[str, Any], picture: Any) -> Callable[[], object]:
-    from relume.tasks.speed.founding import founding_subjects
+    from relume.tasks.speed.founding import one_step
 
-    (subject,) = founding_subjects([picture], threads=job["threads"], shapes=[job["shape"]])
-    assert subject.evaluate is not None
-    return subject.evaluate
+    return one_step(job["shape"], picture, threads=job["threads"])
 
 
 if __name__ == "__main__":

@@ -5,17 +5,18 @@ Its net is not trained here: time does not depend on what the weights are. ``rec
 so that it flatters nobody.
 """
 
-__all__ = ["SHAPES", "chain_seconds", "founding_subjects", "made", "torch_threads"]
+__all__ = ["SHAPES", "chain_seconds", "founding_subjects", "made", "one_step", "torch_threads"]
 
 import importlib.util
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from relume.bench.roofline import Work
 from relume.diffusion import Table
+from relume.engines.engine import version_of
 from relume.errors import MissingExtra
 from relume.tasks.generate import TRAINED_STEPS, drawn, table
 from relume.tasks.speed.flops import module_work, total
@@ -66,25 +67,28 @@ def chain_seconds(shape: str, picture: Picture, *, threads: int | None = None) -
     return [after - before for before, after in pairwise(stamps)]
 
 
-def _subject(shape: str, picture: Picture, threads: int | None) -> Subject:
-    import torch
-
-    net, (height, width) = made(shape), picture.shape[:2]
-    chain = table("ddpm", TRAINED_STEPS)
+def one_step(shape: str, picture: Picture, *, threads: int | None = None) -> Callable[[], Picture]:
+    """One evaluation of the chain, with the noise and the sums of a step, ready to be called."""
+    net, chain = made(shape), table("ddpm", TRAINED_STEPS)
     # The last step draws no noise and the start does: one evaluation and one draw, as in any step between.
     one = Table(name="one step of ddpm", start=chain.start, steps=chain.steps[-1:], order=chain.order)
 
     def evaluate() -> Picture:
         with torch_threads(threads):
-            return drawn(net, one, (height, width), [0], damaged=picture)
+            return drawn(net, one, picture.shape[:2], [0], damaged=picture)
 
+    return evaluate
+
+
+def _subject(shape: str, picture: Picture, threads: int | None) -> Subject:
+    evaluate, (height, width) = one_step(shape, picture, threads=threads), picture.shape[:2]
     return Subject(
         name=f"founding shape ({shape}), {TRAINED_STEPS} steps, {width}×{height}",
         kind="founding",
         size=(height, width),
         evaluate=evaluate,
         engine="pytorch",
-        version=str(torch.__version__),
+        version=version_of("torch"),
         device="cpu",
         precision="f32",
         steps=TRAINED_STEPS,
@@ -109,10 +113,10 @@ def torch_threads(count: int | None) -> "Iterator[None]":
     """So many threads of torch while the block lasts; its own choice without a number."""
     import torch
 
-    before = torch.get_numtorch_threads()
+    before = torch.get_num_threads()
     try:
         if count is not None:
-            torch.set_numtorch_threads(count)
+            torch.set_num_threads(count)
         yield
     finally:
-        torch.set_numtorch_threads(before)
+        torch.set_num_threads(before)
