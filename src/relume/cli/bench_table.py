@@ -23,7 +23,7 @@ def table(report: "Report") -> str:
     """The rows, the machine and its peaks."""
     width = max([len(row.name) for row in report.rows] or [0]) + 1
     head = (
-        f"{'':<{width}}{'picture':>10}{'interval':>20}{'p90':>9}{'p99':>9}{'MP/s':>8}{'one eval':>10}"
+        f"{'':<{width}}{'picture':>10}{'interval':>20}{'p90':>9}{'p99':>9}{'MP/s':>10}{'one eval':>10}"
         f"{'GFLOP/s':>9}{'of peak':>9}{'bound':>9}{'MiB':>7}{'cold':>9}{'J':>7}{'dB':>8}"
     )
     lines = [_machine(report), head, *(_line(row, width) for row in report.rows)]
@@ -66,7 +66,7 @@ def _line(row: "Row", width: int) -> str:
         (20, interval),
         (9, _with(known, lambda one: _seconds(one.p90_s))),
         (9, _with(known, lambda one: _seconds(one.p99_s))),
-        (8, _with(row.megapixels_per_s, lambda value: f"{value:.3g}")),
+        (10, _with(row.megapixels_per_s, lambda value: f"{value:.3g}")),
         (10, _with(row.evaluation, lambda one: _seconds(one.median_s))),
         (9, _with(place, lambda one: f"{one.flop_per_s / 1e9:.0f}")),
         (9, _with(place, lambda one: f"{one.of_peak:.0%}")),
