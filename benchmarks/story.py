@@ -307,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     say("whole processes")
     processes = against_cold(cold(photo, args, best), report, side)
     say("a whole chain of 300 steps")
-    sides = [64 if args.quick else CHECK_SIDE, *([side] if args.whole else [])]
+    sides = [CHECK_SIDE // 2 if args.quick else CHECK_SIDE, *([side] if args.whole else [])]
     check = [check_model(each, threads) for each in sides]
     say("quality")
     target = args.out / f"story--{args.name}--cpu.json"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relume.bench import energy as energy_module
@@ -46,12 +46,13 @@ class Clock:
 times = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=60)
 
 
+@settings(deadline=None, max_examples=40)
 @given(times)
 def test_percentiles_are_those_of_numpy(seconds: list[float]) -> None:
     found = latency(seconds)
     expected = [np.quantile(seconds, q, method="linear") for q in (0.5, 0.9, 0.99)]
     np.testing.assert_allclose([found.median_s, found.p90_s, found.p99_s], expected, rtol=1e-12)
-    assert found.min_s <= found.low_s <= found.high_s <= found.max_s
+    assert found.min_s * (1 - 1e-12) <= found.low_s <= found.high_s <= found.max_s * (1 + 1e-12)
     assert found.rounds == len(seconds)
 
 
@@ -105,6 +106,7 @@ def test_each_call_gets_its_own_times_and_the_budget_ends_the_rounds() -> None:
     assert len(interleaved(calls, rounds=100, budget_s=0.0, least=3, clock=clock)["a"]) == 3
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.floats(1e6, 1e15), st.floats(1e3, 1e12), st.floats(1e-4, 1e3))
 def test_a_place_under_the_roof(flop: float, moved: float, seconds: float) -> None:
     peak = Peak(flop_per_s=1e12, bytes_per_s=1e11)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from relume import engines
 from relume.bench.clock import latency
 from relume.bench.report import Cold, Operation, Profile, Rate, Report, Row
 from relume.bundle import Bundle
@@ -119,6 +120,9 @@ def test_a_whole_story(
     monkeypatch.setattr("relume.tasks.speed.measured_peaks", lambda threads: {"f32": made, "bf16": made})
     monkeypatch.setattr("relume.tasks.speed.copy_bandwidth", lambda threads: 1e10)
     monkeypatch.setattr("relume.tasks.speed.measure.alone", lambda job: Cold(0.1, 0.2, 0.3, 0.1, 2**20, None))
+    monkeypatch.setattr("relume.tasks.speed.measure.warm_up", lambda call: [call(), 1.0][1:])
+    monkeypatch.setattr("relume.tasks.speed.layers.EVALUATIONS", 1)
+    monkeypatch.setattr("relume.engines.AUTO", [engines.openvino, engines.pytorch])
     monkeypatch.setattr(story, "CHECK_SIDE", 32)
     monkeypatch.setattr(story, "git", lambda *words: "0" * 40)
     page = tmp_path / "speed.md"
