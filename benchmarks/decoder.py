@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from restore import machine
 from torch import nn
 
 from relume import __version__, image
+from relume.bench.machine import machine
 from relume.invert import (
     adam,
     anderson,

@@ -13,6 +13,7 @@ import pytest
 
 from relume import image
 from relume.bench import METRICS
+from relume.bench.report import load
 from relume.bundle import Bundle
 from relume.image import Image
 
@@ -81,7 +82,18 @@ def check(path: Path) -> dict[str, Any]:
         check_rows(facts)
     if facts["suite"] == "study":
         check_study(facts)
+    if facts["suite"] == "story":
+        check_story(facts)
     return facts
+
+
+def check_story(facts: dict[str, Any]) -> None:
+    assert all(row.agrees is not False for row in load(facts["report"]).rows), "a fast row of a wrong picture"
+    for modes in facts["ladders"].values():
+        for rungs in modes.values():
+            product = math.prod(rung["factor"] for rung in rungs[1:])
+            assert product == pytest.approx(rungs[0]["seconds"] / rungs[-1]["seconds"])
+            assert {rung["label"] for rung in rungs} <= {"measured", "modelled"}
 
 
 def check_study(facts: dict[str, Any]) -> None:

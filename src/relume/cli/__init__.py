@@ -30,6 +30,7 @@ from types import ModuleType
 
 from relume._version import __version__
 from relume.cli import (
+    bench,
     calibrate,
     compare,
     degrade,
@@ -59,6 +60,7 @@ COMMANDS: list[ModuleType] = [
     doctor,
     evaluate,
     plan,
+    bench,
     train,
     export,
     calibrate,

@@ -11,6 +11,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "eval": ("cv2", "skimage", "pywt"),
     "perceptual": ("torch", "piq"),
     "onnx": ("onnxruntime",),
+    "energy": ("pynvml",),
+    "plot": ("matplotlib",),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),
     "scan": ("h5py", "olefile"),

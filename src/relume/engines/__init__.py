@@ -15,11 +15,13 @@ __all__ = [
     "Timing",
     "benchmark",
     "example",
+    "layer_of",
     "load",
     "measure",
     "names",
     "passed",
     "probe",
+    "profile",
     "remembered",
 ]
 
@@ -31,6 +33,7 @@ from relume.engines import auto, null, onnx, openvino, pytorch
 from relume.engines.cache import recall
 from relume.engines.engine import Build, Engine, Status
 from relume.engines.gate import passed
+from relume.engines.profilers import layer_of, profile
 from relume.engines.timing import BUDGET_S, Timing, example, measure, ranked
 from relume.errors import EngineUnavailable, UsageError
 
