@@ -7,8 +7,10 @@ evaluation or a short residual-shift chain; the rest of the picture never enters
 __all__ = ["Restoration", "Restorer"]
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +27,7 @@ from relume.diffusion import (
     sample,
 )
 from relume.engines import Engine
-from relume.errors import OutOfMemory, UsageError
+from relume.errors import OutOfMemory, RelumeError, UsageError
 from relume.image import Image
 from relume.tasks.field import noise_at
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels
@@ -95,6 +97,7 @@ class Restorer:
         # It runs on the same engine, so that one runtime is loaded and not two.
         tone = partial(load, "tone", engine=self.engine.name, precision="f32")
         self._tone: Engine | None = tone() if "tone" in self.bundle.card["graphs"] else None
+        self._prepared: set[int] = set()
 
     def restore(
         self,
@@ -119,6 +122,7 @@ class Restorer:
         """
         self._check(image, settings, mask)
         watch = Stopwatch()
+        self._prepare(image.height, image.width, settings)
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture, settings.tone))
         grey = image.gray or is_grey(picture)
@@ -247,6 +251,19 @@ class Restorer:
                 f"this picture of {image.height * image.width / 1e6:.1f} megapixels needs about "
                 f"{needed / 2**30:.1f} GiB: raise --max-memory, or make the picture smaller"
             )
+
+    def _prepare(self, height: int, width: int, settings: Settings) -> None:
+        """Lets the local net be compiled for these tiles while the tone is found on another core."""
+        side, _ = self.tiling(height, width, settings)
+        shapes = (1, 3, side, side), (1, 4, side, side), (1,)
+
+        def prepare() -> None:
+            with suppress(RelumeError):  # the first tile will say it
+                self.engine.prepare(*shapes)
+
+        if side not in self._prepared:
+            self._prepared.add(side)
+            Thread(target=prepare, name="prepare").start()
 
     def _tables(self, settings: Settings) -> list[Table]:
         facts = self.bundle.card.get("schedule") or {}
