@@ -4,9 +4,9 @@ r"""Compiled models kept on disk, so that the next process does not compile them
 
     <user folder>/cache/compiled/<digest of the key>/<digest of the shapes>.blob     mark, SHA-256, blob
 
-The key holds everything on which a compiled model depends but the shapes: the hash of the bundle, the graph, the
-runtime with its version and options, and the machine. A file that is cut short, changed, renamed or made by
-another version counts as none, and is made anew. Files appear as a whole, so that processes may share the
+The key holds everything on which a compiled model depends but the shapes: the hash of the bundle, the graph,
+the runtime with its version and options, and the machine. A file that is cut short, changed, renamed or made
+by another version counts as none, and is made anew. Files appear as a whole, so that processes may share the
 folder; one that cannot be written is done without. The least recently used go first where there are more
 than ``MOST`` files or ``MOST_BYTES`` bytes. ``RELUME_CACHE=off`` neither takes nor keeps any.
 """

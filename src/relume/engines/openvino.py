@@ -63,7 +63,8 @@ class OpenvinoEngine(Engine):
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._requests: OrderedDict[Shapes, Any] = OrderedDict()
         self._lock = threading.Lock()  # a request serves one caller at a time
-        self._graph, self._model = graph, None
+        self._graph = graph
+        self._model: Any = None  # read where something has to be compiled
         self._shelf = Shelf(_key(bundle, graph, core, device, self._options))
         if len(self._shelf):  # what is kept was made from whole files, and stands for no others
             bundle.verify()
@@ -105,9 +106,7 @@ class OpenvinoEngine(Engine):
 
     def _compiled(self, shapes: Shapes) -> Any:
         model = (self._model or self._read()).clone()
-        model.reshape(
-            {port["name"]: list(shape) for port, shape in zip(self._inputs, shapes, strict=True)}
-        )
+        model.reshape({port["name"]: list(shape) for port, shape in zip(self._inputs, shapes, strict=True)})
         compiled = self._core.compile_model(model, self._target, self._options)
         self.runtime = _confirm(compiled, self._target, self.precision)
         with suppress(RuntimeError, BundleCorrupt):  # a target that exports nothing; files not to be trusted
@@ -158,9 +157,7 @@ def _core(openvino: Any) -> Any:
     return openvino.Core()
 
 
-def _key(
-    bundle: Bundle, graph: str, core: Any, target: str, options: dict[str, Any]
-) -> dict[str, Any]:
+def _key(bundle: Bundle, graph: str, core: Any, target: str, options: dict[str, Any]) -> dict[str, Any]:
     """Everything but the shapes on which a compiled model depends."""
     return {
         "bundle": bundle.hash,

@@ -7,9 +7,11 @@ evaluation or a short residual-shift chain; the rest of the picture never enters
 __all__ = ["Restoration", "Restorer"]
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from threading import Thread
 from typing import Any, Literal
 
@@ -30,7 +32,7 @@ from relume.engines import Engine
 from relume.errors import OutOfMemory, RelumeError, UsageError
 from relume.image import Image
 from relume.tasks.field import noise_at
-from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels
+from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
 from relume.tasks.progress import Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
@@ -42,6 +44,7 @@ Array = NDArray[np.float32]
 # that is cut into tiles and the result, all float32; and what the rest costs whatever the picture.
 BYTES_PER_PIXEL = 100
 BYTES_FIXED = 700 * 2**20
+BYTES_PER_ANSWER = 4 * 4 * 2  # the first answers of a chain, where they are kept; tiles overlap
 
 
 @dataclass(frozen=True)
@@ -129,12 +132,22 @@ class Restorer:
         del picture
         watch.lap("tone")
         tables = self._tables(settings)
-        tracker = Passes(len(tables), progress, observe)
+        # Where the mask has no weight, what is preserved shows nothing of the net's work: tiles without any
+        # are left out. The first evaluations of a chain know the mask already, and are not made again.
+        known: list[Array] = []
+        look = settings.preserve and mask is None and settings.mask == "auto" and tables[0].evaluations > 1
+        tracker = Passes(len(tables) + look, progress, observe)
         seen = mask
+        if look:
+            first = replace(tables[0], steps=tables[0].steps[:1])
+            found = self._run(toned, None, first, settings, settings.seed, tracker, keep=known)[..., 3]
+            seen = np.ascontiguousarray(found)
         spread = Spread()
         drawn = []
         for number, table in enumerate(tables):
-            result = self._run(toned, mask, table, settings, settings.seed + number, tracker)
+            shown = weight_of(seen) if settings.preserve and seen is not None else None
+            seed, first_answers = settings.seed + number, known if number == 0 else []
+            result = self._run(toned, mask, table, settings, seed, tracker, shown=shown, known=first_answers)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
                 found = np.ascontiguousarray(result[..., 3])
@@ -245,7 +258,8 @@ class Restorer:
                 f"the mask is {mask.shape[1]}×{mask.shape[0]} and the picture {image.width}×{image.height}: "
                 "they must have one size"
             )
-        needed = BYTES_FIXED + image.height * image.width * BYTES_PER_PIXEL
+        each = BYTES_PER_PIXEL + BYTES_PER_ANSWER * (settings.preserve and settings.evaluations > 1)
+        needed = BYTES_FIXED + image.height * image.width * each
         if settings.max_memory is not None and needed > settings.max_memory:
             raise OutOfMemory(
                 f"this picture of {image.height * image.width / 1e6:.1f} megapixels needs about "
@@ -283,10 +297,16 @@ class Restorer:
         settings: Settings,
         seed: int,
         passes: Passes,
+        *,
+        shown: Array | None = None,
+        keep: list[Array] | None = None,
+        known: Sequence[Array] = (),
     ) -> Array:
         """All tiles: H×W×3 and a mask → H×W×4, the clean picture and the probability of damage.
 
-        Without a table the net is asked once, for the damage.
+        Without a table the net is asked once, for the damage. Where ``shown`` (H×W) is 0 all over a tile, the
+        tile comes back as it was, with a probability of 0: the caller does not look at it there. ``keep`` is
+        given the net's first answer about each tile; ``known`` holds those of a run that began alike.
         """
         h, w = toned.shape[:2]
         size, overlap = self.tiling(h, w, settings)
@@ -297,6 +317,8 @@ class Restorer:
         if table is not None and table.stochastic:
             rows, columns = np.indices((h, w), dtype=np.float32)
             planes += [rows[..., None], columns[..., None]]
+        if shown is not None:
+            planes.append(shown[..., None])
         stack = np.concatenate(planes, axis=2)
         passes.begin(tiles.grid(h, w, size, overlap))
 
@@ -304,7 +326,12 @@ class Restorer:
         weight = self.bundle.card.get("damage_weight", 1.0)
         prior = np.float32(np.log(weight))
 
+        answers = iter(known)
+
         def restore_tile(tile: Array) -> Array:
+            answer = next(answers, None)
+            if shown is not None and not tile[..., -1].any():
+                return np.concatenate([tile[..., :3], np.zeros_like(tile[..., :1])], axis=2)
             condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
             picture = np.ascontiguousarray(condition[:, :3])
             if table is None:
@@ -312,7 +339,10 @@ class Restorer:
                 clean, logit = out[:, :3], out[:, 3:]
                 passes.evaluated(1, 1, clean)
             else:
-                clean, logit = self._chain(table, picture, condition, tile, seed, passes)
+                clean, answer = self._chain(table, picture, condition, tile, seed, passes, answer)
+                logit = answer[:, 3:]
+                if keep is not None:
+                    keep.append(answer)
             probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
             both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
             return both
@@ -320,14 +350,25 @@ class Restorer:
         return tiles.apply(restore_tile, stack, tile=size, overlap=overlap, progress=passes.tile_done)
 
     def _chain(
-        self, table: Table, picture: Array, condition: Array, tile: Array, seed: int, passes: Passes
+        self,
+        table: Table,
+        picture: Array,
+        condition: Array,
+        tile: Array,
+        seed: int,
+        passes: Passes,
+        first: Array | None,
     ) -> tuple[Array, Array]:
-        logits: list[Array] = []
+        """The end of the chain, and the net's first answer in it, which may be known."""
+
+        answers = [] if first is None else [first]
+        turns = count()
 
         def denoise(x: Array, t: float, condition: Array) -> Array:
-            out = np.asarray(self.engine(x, condition, np.full(1, t, np.float32)))
-            logits.append(out[:, 3:])
-            return np.ascontiguousarray(out[:, :3])
+            turn = next(turns)
+            if turn == len(answers):
+                answers.append(np.asarray(self.engine(x, condition, np.full(1, t, np.float32))))
+            return np.ascontiguousarray(answers[turn][:, :3])
 
         noise = None
         if table.stochastic:
@@ -343,7 +384,7 @@ class Restorer:
             noise=noise,
             callback=lambda k, x, x0: passes.evaluated(k, len(table.steps), x0),
         )
-        return np.asarray(clean, dtype=np.float32), logits[0]
+        return np.asarray(clean, dtype=np.float32), answers[0]
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:
