@@ -30,6 +30,7 @@ from types import ModuleType
 
 from relume._version import __version__
 from relume.cli import (
+    cache,
     compare,
     degrade,
     doctor,
@@ -55,6 +56,7 @@ COMMANDS: list[ModuleType] = [
     degrade,
     models,
     doctor,
+    cache,
     evaluate,
     train,
     export,
