@@ -41,7 +41,7 @@ from relume.diffusion import (
     sample,
 )
 from relume.nets import build
-from relume.tasks.evaluate import damaged_by
+from relume.tasks.evaluate import CAP_DB, damaged_by
 from relume.tasks.finish import three_channels, weight_of
 from relume.tiles import grid
 
@@ -206,7 +206,8 @@ def judged(
             done = np.clip(run(damaged), 0, 1)[0].transpose(1, 2, 0)
             truth = clean[0].transpose(1, 2, 0)
             aligned = tone_aligned(done, truth)
-            figures.append((psnr(aligned, truth), psnr(done, truth), ssim(aligned, truth)))
+            both = (min(CAP_DB, psnr(each, truth)) for each in (aligned, done))
+            figures.append((*both, ssim(aligned, truth)))
         keys = ("tone_aligned_psnr_db", "psnr_db", "tone_aligned_ssim")
         means[name] = dict(zip(keys, map(float, np.mean(figures, axis=0)), strict=True))
         print(f"{name:45} " + "  ".join(f"{k} {v:.3f}" for k, v in means[name].items()), flush=True)

@@ -11,6 +11,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "eval": ("cv2", "skimage", "pywt"),
     "perceptual": ("torch", "piq"),
     "onnx": ("onnxruntime",),
+    "tensorrt": ("tensorrt", "torch"),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),
     "scan": ("h5py", "olefile"),

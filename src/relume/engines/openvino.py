@@ -17,7 +17,6 @@ import importlib.util
 import io
 import sys
 import threading
-from collections import OrderedDict
 from contextlib import suppress
 from typing import Any
 
@@ -36,15 +35,13 @@ from relume.engines.engine import (
     version_of,
 )
 from relume.engines.gate import open_to
+from relume.engines.shapes import ByShapes, Shapes
 from relume.errors import BundleCorrupt, EngineUnavailable
 
 NAMES = ("openvino",)
 PACKAGES = ("openvino",)
 _HINT = "INFERENCE_PRECISION_HINT"
 _HINTS = ("f32", "bf16", "f16")
-_SHAPES = 6  # compiled models that are kept
-
-Shapes = tuple[tuple[int, ...], ...]
 
 
 class OpenvinoEngine(Engine):
@@ -61,7 +58,7 @@ class OpenvinoEngine(Engine):
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", _HINT: precision}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        self._requests: OrderedDict[Shapes, Any] = OrderedDict()
+        self._requests = ByShapes(self._request)
         self._lock = threading.Lock()  # a request serves one caller at a time
         self._graph = graph
         self._model: Any = None  # read where something has to be compiled
@@ -74,22 +71,16 @@ class OpenvinoEngine(Engine):
     def __call__(self, *arrays: Any) -> Any:
         values = feeds(self._inputs, arrays)
         with self._lock, failures(self.name, self._bundle):
-            request = self._request(tuple(value.shape for value in values.values()))
+            request = self._requests(tuple(value.shape for value in values.values()))
             result = request.infer(values, share_inputs=True)
             return np.array(result[0], np.float32)  # a copy: the request reuses its memory
 
     def prepare(self, *shapes: tuple[int, ...]) -> None:
         with self._lock, failures(self.name, self._bundle):
-            self._request(shapes)
+            self._requests(shapes)
 
     def _request(self, shapes: Shapes) -> Any:
-        if shapes not in self._requests:
-            compiled = self._kept(shapes) or self._compiled(shapes)
-            while len(self._requests) >= _SHAPES:
-                self._requests.popitem(last=False)
-            self._requests[shapes] = compiled.create_infer_request()
-        self._requests.move_to_end(shapes)
-        return self._requests[shapes]
+        return (self._kept(shapes) or self._compiled(shapes)).create_infer_request()
 
     def _kept(self, shapes: Shapes) -> Any:
         """What an earlier process compiled; ``None`` where nothing was kept that runs as it should."""
