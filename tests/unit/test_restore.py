@@ -400,7 +400,7 @@ def test_tiles_that_preserve_shows_nothing_of_are_left_out(
     settings = Settings(preserve=True, tone="keep", **options)
     run = model._run
 
-    def everything(*arguments: Any, shown: Any = None, known: Any = (), **rest: Any) -> Any:
+    def everything(*arguments: Any, shown: Any = None, answers: Any = None, **rest: Any) -> Any:
         return run(*arguments, **rest)
 
     results = []

@@ -7,7 +7,6 @@ evaluation or a short residual-shift chain; the rest of the picture never enters
 __all__ = ["Restoration", "Restorer"]
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -134,20 +133,20 @@ class Restorer:
         tables = self._tables(settings)
         # Where the mask has no weight, what is preserved shows nothing of the net's work: tiles without any
         # are left out. The first evaluations of a chain know the mask already, and are not made again.
-        known: list[Array] = []
+        answers: dict[int, Array] = {}
         look = settings.preserve and mask is None and settings.mask == "auto" and tables[0].evaluations > 1
         tracker = Passes(len(tables) + look, progress, observe)
         seen = mask
         if look:
             first = replace(tables[0], steps=tables[0].steps[:1])
-            found = self._run(toned, None, first, settings, settings.seed, tracker, keep=known)[..., 3]
+            found = self._run(toned, None, first, settings, settings.seed, tracker, answers=answers)[..., 3]
             seen = np.ascontiguousarray(found)
         spread = Spread()
         drawn = []
         for number, table in enumerate(tables):
             shown = weight_of(seen) if settings.preserve and seen is not None else None
-            seed, first_answers = settings.seed + number, known if number == 0 else []
-            result = self._run(toned, mask, table, settings, seed, tracker, shown=shown, known=first_answers)
+            seed, told = settings.seed + number, answers if look and number == 0 else None
+            result = self._run(toned, mask, table, settings, seed, tracker, shown=shown, answers=told)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
                 found = np.ascontiguousarray(result[..., 3])
@@ -299,14 +298,14 @@ class Restorer:
         passes: Passes,
         *,
         shown: Array | None = None,
-        keep: list[Array] | None = None,
-        known: Sequence[Array] = (),
+        answers: dict[int, Array] | None = None,
     ) -> Array:
         """All tiles: H×W×3 and a mask → H×W×4, the clean picture and the probability of damage.
 
         Without a table the net is asked once, for the damage. Where ``shown`` (H×W) is 0 all over a tile, the
-        tile comes back as it was, with a probability of 0: the caller does not look at it there. ``keep`` is
-        given the net's first answer about each tile; ``known`` holds those of a run that began alike.
+        tile comes back as it was, with a probability of 0: the caller does not look at it there. ``answers``
+        holds the net's first answer about each tile by its number: what is missing is put in, what is there
+        is not asked for again.
         """
         h, w = toned.shape[:2]
         size, overlap = self.tiling(h, w, settings)
@@ -326,10 +325,10 @@ class Restorer:
         weight = self.bundle.card.get("damage_weight", 1.0)
         prior = np.float32(np.log(weight))
 
-        answers = iter(known)
+        numbers = count()
 
         def restore_tile(tile: Array) -> Array:
-            answer = next(answers, None)
+            number = next(numbers)
             if shown is not None and not tile[..., -1].any():
                 return np.concatenate([tile[..., :3], np.zeros_like(tile[..., :1])], axis=2)
             condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
@@ -339,10 +338,11 @@ class Restorer:
                 clean, logit = out[:, :3], out[:, 3:]
                 passes.evaluated(1, 1, clean)
             else:
-                clean, answer = self._chain(table, picture, condition, tile, seed, passes, answer)
-                logit = answer[:, 3:]
-                if keep is not None:
-                    keep.append(answer)
+                first = None if answers is None else answers.get(number)
+                clean, first = self._chain(table, picture, condition, tile, seed, passes, first)
+                logit = first[:, 3:]
+                if answers is not None:
+                    answers[number] = first
             probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
             both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
             return both
