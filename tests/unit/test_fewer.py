@@ -1,7 +1,7 @@
-r"""The script that counts evaluations: its readings of the chain agree with each other."""
+r"""The scripts that count evaluations and time starts: what they stand on."""
 
 import importlib.util
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,23 @@ torch = pytest.importorskip("torch")
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def fewer() -> Any:
-    path = BENCHMARKS / "fewer.py"
+def script(name: str) -> Any:
+    """A script as a module; it finds its neighbours."""
+    path = BENCHMARKS / f"{name}.py"
     if not path.is_file():
         pytest.skip("the benchmarks are not part of this copy")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        spec = importlib.util.spec_from_file_location("fewer_benchmark", path)
+        spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, "fewer_benchmark", module)
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def fewer() -> Any:
+    return script("fewer")
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +85,30 @@ def test_features_that_are_fresh_change_nothing(net: Any, fewer: Any, picture: n
     assert np.abs(other - net.whole(picture * 0.5, 0.5, condition)).max() > 1e-6
     full, outer = net.costs(32)
     assert 0 < outer < full
+
+
+def test_what_was_measured_is_not_measured_again(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = script("start")
+    runs: list[str] = []
+
+    def part(name: str) -> Any:
+        def measure(args: Any, scratch: Path) -> dict[str, Any]:
+            runs.append(name)
+            return start.in_turn({name: lambda: (1.0, float(len(runs)))}, 2)
+
+        return measure
+
+    monkeypatch.setattr(start, "PARTS", {name: part(name) for name in ("process", "folder")})
+    call = ["photo.png", "--model", str(tiny_bundle.path), "--name", "here", "--out", str(tmp_path)]
+    start.main([*call, "--parts", "process"])
+    made = start.main(call)
+    assert runs == ["process", "folder"] and made.name == "start--here--cpu.json"
+    facts = json.loads(made.read_text(encoding="utf-8"))
+    assert facts["suite"] == "start" and facts["process"]["process"] == {
+        "wall_s": [1.0, 1.0],
+        "cpu_s": [1.0, 1.0],
+    }
+    start.main([*call, "--again"])
+    assert runs == ["process", "folder"] * 2
