@@ -62,7 +62,8 @@ class OpenvinoEngine(Engine):
         self._lock = threading.Lock()  # a request serves one caller at a time
         self._graph = graph
         self._model: Any = None  # read where something has to be compiled
-        self._shelf = Shelf(_key(bundle, graph, core, device, self._options))
+        with failures(self.name, bundle):
+            self._shelf = Shelf(_key(bundle, graph, core, device, self._options))
         if len(self._shelf):  # what is kept was made from whole files, and stands for no others
             bundle.verify()
         else:
