@@ -66,6 +66,14 @@ def _facts() -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that the tests keep falls into the home of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RELUME_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def facts() -> dict[str, Any]:
     """The card of the tiny model, without format and checksums; a fresh copy."""

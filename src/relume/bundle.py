@@ -26,6 +26,7 @@ __all__ = [
     "write_card",
 ]
 
+import functools
 import hashlib
 import json
 import os
@@ -345,5 +346,12 @@ def _check_graph(name: str, graph: object, files: Mapping[str, str], where: Path
 
 
 def _digest(path: Path) -> str:
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of(path: Path, size: int, changed: int, node: int) -> str:
+    """A file is read once by a process, as long as it is the same file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,6 +31,7 @@ from types import ModuleType
 from relume._version import __version__
 from relume.cli import (
     bench,
+    cache,
     calibrate,
     compare,
     degrade,
@@ -58,6 +59,7 @@ COMMANDS: list[ModuleType] = [
     degrade,
     models,
     doctor,
+    cache,
     evaluate,
     plan,
     bench,

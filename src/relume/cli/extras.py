@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),
     "energy": ("pynvml",),
     "plot": ("matplotlib",),
+    "tensorrt": ("tensorrt", "torch"),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),
     "scan": ("h5py", "olefile"),

@@ -133,7 +133,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--engine",
         default="auto",
         metavar="NAME",
-        help="auto, openvino, onnx, pytorch, pytorch-compile or null (default: auto)",
+        help="auto, openvino, onnx, pytorch, pytorch-compile, pytorch-graph, tensorrt or null "
+        "(default: auto)",
     )
     group.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt, gpu, …"

@@ -8,6 +8,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from relume.cli.options import (
     memory,
     number,
 )
+from relume.cli.pipeline import pipeline
 from relume.cli.report import Entry, Report, check_report
 from relume.cli.running import load
 from relume.cli.streams import STREAM, Writing, deliver, read_from
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
     from relume.image import Image
     from relume.tasks import Restoration, Restorer, Settings
+
+    Given = tuple[Image, NDArray[np.float32] | None]
 
 WHITE = 0.25  # the standard deviation that is white in an uncertainty map
 MANY = 32  # pictures, for which it pays to time the engines first
@@ -206,18 +210,21 @@ def _all(
 ) -> int:
     restorer = functools.cache(lambda: _load(args, report, console))
     progress = Progress(len(jobs), console)
+    stages = pipeline(
+        list(zip(jobs, report.entries, strict=True)),
+        lambda pair: _given(*pair, args),
+        lambda pair, given: _restored(*pair, given, restorer, settings, args, progress),
+        lambda pair, done: _put(*pair, done, args),
+        # A pipe that nobody fills must not be waited for in a thread; a bound on memory is for one picture.
+        overlap=len(jobs) > 1 and args.max_memory is None and all(job.source != STREAM for job in jobs),
+    )
     try:
-        for job, entry in zip(jobs, report.entries, strict=True):
-            progress.begin(job.name)
-            try:
-                _one(job, entry, restorer, settings, args, progress)
-            except KeyboardInterrupt:
-                entry.status = "interrupted"
-                raise
-            finally:
-                progress.end()
-            _tell(entry, console)
+        with closing(stages):
+            for _, entry in stages:
+                _tell(entry, console)
     except KeyboardInterrupt:
+        for entry in [entry for entry in report.entries if entry.status == "pending"][:1]:
+            entry.status = "interrupted"
         progress.close()
         say(f"interrupted; {report.count('done')} of {len(jobs)} done; --skip-existing goes on from here")
         return INTERRUPTED
@@ -249,29 +256,51 @@ def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restor
     return restorer
 
 
-def _one(
+def _given(job: Job, entry: Entry, args: argparse.Namespace) -> "Given | None":
+    """Reads a picture and its mask; ``None`` where there is nothing to do. Errors are noted in its entry."""
+    try:
+        if args.skip_existing and isinstance(job.output, Path) and job.output.exists():
+            entry.status = "skipped"
+            return None
+        return _read(job, entry, args)
+    except Exception as error:
+        _note(error, entry, args)
+        return None
+
+
+def _restored(
     job: Job,
     entry: Entry,
+    given: "Given | None",
     restorer: Callable[[], "Restorer"],
     settings: "Settings",
     args: argparse.Namespace,
     progress: Progress,
-) -> None:
+) -> "Restoration | None":
     """Restores one picture. Its own errors are noted in its entry; those of the model are raised."""
+    progress.begin(job.name)
     try:
-        if args.skip_existing and isinstance(job.output, Path) and job.output.exists():
-            entry.status = "skipped"
-            return
-        picture, mask = _read(job, entry, args)
-    except Exception as error:
-        _note(error, entry, args)
+        if given is None:
+            return None
+        loaded = restorer()
+        try:
+            done = loaded.restore(given[0], settings, mask=given[1], progress=progress.tiles)
+        except Exception as error:
+            _note(error, entry, args)
+            return None
+        entry.seconds |= done.seconds
+        entry.evaluations = done.evaluations
+        return done
+    finally:
+        progress.end()
+
+
+def _put(job: Job, entry: Entry, done: "Restoration | None", args: argparse.Namespace) -> None:
+    """Writes one result. Errors are noted in its entry."""
+    if done is None:
         return
-    loaded = restorer()
     try:
-        restoration = loaded.restore(picture, settings, mask=mask, progress=progress.tiles)
-        entry.seconds |= restoration.seconds
-        entry.evaluations = restoration.evaluations
-        _write(job, entry, restoration, args)
+        _write(job, entry, done, args)
         entry.status = "done"
     except Exception as error:
         _note(error, entry, args)
@@ -287,7 +316,7 @@ def _note(error: Exception, entry: Entry, args: argparse.Namespace) -> None:
     entry.fail(error)
 
 
-def _read(job: Job, entry: Entry, args: argparse.Namespace) -> tuple["Image", "NDArray[np.float32] | None"]:
+def _read(job: Job, entry: Entry, args: argparse.Namespace) -> "Given":
     if job.refused:
         raise UsageError(job.refused)
     there = [path for path in job.files if path.exists()]

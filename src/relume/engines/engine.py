@@ -62,6 +62,16 @@ class Engine(ABC):
             "runtime": dict(self.runtime),
         }
 
+    def prepare(self, *shapes: tuple[int, ...]) -> None:
+        """Gets ready for arrays of these shapes, which the first call with them would otherwise do.
+
+        It may run in a thread beside other work. An engine that has nothing to prepare does nothing.
+
+        Raises:
+            EngineError: as a call would.
+        """
+        return
+
     @abstractmethod
     def __call__(self, *arrays: Any) -> Any:
         """Runs the graph.

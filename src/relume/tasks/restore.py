@@ -7,8 +7,11 @@ evaluation or a short residual-shift chain; the rest of the picture never enters
 __all__ = ["Restoration", "Restorer"]
 
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
+from threading import Thread
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +28,11 @@ from relume.diffusion import (
     sample,
 )
 from relume.engines import Engine
-from relume.errors import OutOfMemory, UsageError
+from relume.errors import OutOfMemory, RelumeError, UsageError
 from relume.image import Image
 from relume.tasks.detail import Detail, amplify
 from relume.tasks.field import noise_at
-from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels
+from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
 from relume.tasks.progress import Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
@@ -41,6 +44,7 @@ Array = NDArray[np.float32]
 # that is cut into tiles and the result, all float32; and what the rest costs whatever the picture.
 BYTES_PER_PIXEL = 100
 BYTES_FIXED = 700 * 2**20
+BYTES_PER_ANSWER = 4 * 4 * 2  # the first answers of a chain, where they are kept; tiles overlap
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Restorer:
         self._tone: Engine | None = tone() if "tone" in self.bundle.card["graphs"] else None
         detail = self.bundle.card.get("detail")
         self._detail = Detail.from_card(detail["weights"]) if detail else None
+        self._prepared: set[int] = set()
 
     def restore(
         self,
@@ -122,18 +127,29 @@ class Restorer:
         """
         self._check(image, settings, mask)
         watch = Stopwatch()
+        self._prepare(image.height, image.width, settings)
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture, settings.tone))
         grey = image.gray or is_grey(picture)
         del picture
         watch.lap("tone")
         tables = self._tables(settings)
-        tracker = Passes(len(tables), progress, observe)
+        # Where the mask has no weight, what is preserved shows nothing of the net's work: tiles without any
+        # are left out. The first evaluations of a chain know the mask already, and are not made again.
+        answers: dict[int, Array] = {}
+        look = settings.preserve and mask is None and settings.mask == "auto" and tables[0].evaluations > 1
+        tracker = Passes(len(tables) + look, progress, observe)
         seen = mask
+        if look:
+            first = replace(tables[0], steps=tables[0].steps[:1])
+            found = self._run(toned, None, first, settings, settings.seed, tracker, answers=answers)[..., 3]
+            seen = np.ascontiguousarray(found)
         spread = Spread()
         drawn = []
         for number, table in enumerate(tables):
-            result = self._run(toned, mask, table, settings, settings.seed + number, tracker)
+            shown = weight_of(seen) if settings.preserve and seen is not None else None
+            seed, told = settings.seed + number, answers if look and number == 0 else None
+            result = self._run(toned, mask, table, settings, seed, tracker, shown=shown, answers=told)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
                 found = np.ascontiguousarray(result[..., 3])
@@ -251,12 +267,26 @@ class Restorer:
                 f"the mask is {mask.shape[1]}×{mask.shape[0]} and the picture {image.width}×{image.height}: "
                 "they must have one size"
             )
-        needed = BYTES_FIXED + image.height * image.width * BYTES_PER_PIXEL
+        each = BYTES_PER_PIXEL + BYTES_PER_ANSWER * (settings.preserve and settings.evaluations > 1)
+        needed = BYTES_FIXED + image.height * image.width * each
         if settings.max_memory is not None and needed > settings.max_memory:
             raise OutOfMemory(
                 f"this picture of {image.height * image.width / 1e6:.1f} megapixels needs about "
                 f"{needed / 2**30:.1f} GiB: raise --max-memory, or make the picture smaller"
             )
+
+    def _prepare(self, height: int, width: int, settings: Settings) -> None:
+        """Lets the local net be compiled for these tiles while the tone is found on another core."""
+        side, _ = self.tiling(height, width, settings)
+        shapes = (1, 3, side, side), (1, 4, side, side), (1,)
+
+        def prepare() -> None:
+            with suppress(RelumeError):  # the first tile will say it
+                self.engine.prepare(*shapes)
+
+        if side not in self._prepared:
+            self._prepared.add(side)
+            Thread(target=prepare, name="prepare").start()
 
     def _tables(self, settings: Settings) -> list[Table]:
         facts = self.bundle.card.get("schedule") or {}
@@ -279,10 +309,16 @@ class Restorer:
         settings: Settings,
         seed: int,
         passes: Passes,
+        *,
+        shown: Array | None = None,
+        answers: dict[int, Array] | None = None,
     ) -> Array:
         """All tiles: H×W×3 and a mask → H×W×4, the clean picture and the probability of damage.
 
-        Without a table the net is asked once, for the damage.
+        Without a table the net is asked once, for the damage. Where ``shown`` (H×W) is 0 all over a tile, the
+        tile comes back as it was, with a probability of 0: the caller does not look at it there. ``answers``
+        holds the net's first answer about each tile by its number: what is missing is put in, what is there
+        is not asked for again.
         """
         h, w = toned.shape[:2]
         size, overlap = self.tiling(h, w, settings)
@@ -293,6 +329,8 @@ class Restorer:
         if table is not None and _noisy(table):
             rows, columns = np.indices((h, w), dtype=np.float32)
             planes += [rows[..., None], columns[..., None]]
+        if shown is not None:
+            planes.append(shown[..., None])
         stack = np.concatenate(planes, axis=2)
         passes.begin(tiles.grid(h, w, size, overlap))
 
@@ -300,7 +338,12 @@ class Restorer:
         weight = self.bundle.card.get("damage_weight", 1.0)
         prior = np.float32(np.log(weight))
 
+        numbers = count()
+
         def restore_tile(tile: Array) -> Array:
+            number = next(numbers)
+            if shown is not None and not tile[..., -1].any():
+                return np.concatenate([tile[..., :3], np.zeros_like(tile[..., :1])], axis=2)
             condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
             picture = np.ascontiguousarray(condition[:, :3])
             if table is None:
@@ -308,7 +351,11 @@ class Restorer:
                 clean, logit = out[:, :3], out[:, 3:]
                 passes.evaluated(1, 1, clean)
             else:
-                clean, logit = self._chain(table, picture, condition, tile, seed, passes)
+                first = None if answers is None else answers.get(number)
+                clean, first = self._chain(table, picture, condition, tile, seed, passes, first)
+                logit = first[:, 3:]
+                if answers is not None:
+                    answers[number] = first
             probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
             both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
             if self._detail is not None and table is not None and settings.fidelity < 1:
@@ -319,14 +366,25 @@ class Restorer:
         return tiles.apply(restore_tile, stack, tile=size, overlap=overlap, progress=passes.tile_done)
 
     def _chain(
-        self, table: Table, picture: Array, condition: Array, tile: Array, seed: int, passes: Passes
+        self,
+        table: Table,
+        picture: Array,
+        condition: Array,
+        tile: Array,
+        seed: int,
+        passes: Passes,
+        first: Array | None,
     ) -> tuple[Array, Array]:
-        logits: list[Array] = []
+        """The end of the chain, and the net's first answer in it, which may be known."""
+
+        answers = [] if first is None else [first]
+        turns = count()
 
         def denoise(x: Array, t: float, condition: Array) -> Array:
-            out = np.asarray(self.engine(x, condition, np.full(1, t, np.float32)))
-            logits.append(out[:, 3:])
-            return np.ascontiguousarray(out[:, :3])
+            turn = next(turns)
+            if turn == len(answers):
+                answers.append(np.asarray(self.engine(x, condition, np.full(1, t, np.float32))))
+            return np.ascontiguousarray(answers[turn][:, :3])
 
         noise = None
         if _noisy(table):
@@ -342,7 +400,7 @@ class Restorer:
             noise=noise,
             callback=lambda k, x, x0: passes.evaluated(k, len(table.steps), x0),
         )
-        return np.asarray(clean, dtype=np.float32), logits[0]
+        return np.asarray(clean, dtype=np.float32), answers[0]
 
 
 def _noisy(table: Table) -> bool:
