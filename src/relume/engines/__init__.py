@@ -10,6 +10,7 @@ parity check (:mod:`relume.engines.gate`), unless it is forced.
 __all__ = [
     "ENGINES",
     "AUTO",
+    "BATCH_TOLERANCE",
     "Engine",
     "Status",
     "Timing",
@@ -29,7 +30,7 @@ from typing import Any
 from relume.bundle import Bundle
 from relume.engines import auto, null, onnx, openvino, pytorch
 from relume.engines.cache import recall
-from relume.engines.engine import Build, Engine, Status
+from relume.engines.engine import BATCH_TOLERANCE, Build, Engine, Status
 from relume.engines.gate import passed
 from relume.engines.timing import BUDGET_S, Timing, example, measure, ranked
 from relume.errors import EngineUnavailable, UsageError

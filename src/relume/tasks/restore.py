@@ -7,6 +7,8 @@ evaluation or a short residual-shift chain; the rest of the picture never enters
 __all__ = ["Restoration", "Restorer"]
 
 import os
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -19,10 +21,10 @@ from relume import engines, tiles
 from relume.diffusion import (
     ResidualShift,
     Table,
+    Walk,
     begin,
     residual_shift_deterministic,
     residual_shift_posterior,
-    sample,
 )
 from relume.engines import Engine
 from relume.errors import OutOfMemory, UsageError
@@ -32,6 +34,7 @@ from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channel
 from relume.tasks.kinds import like, to_image
 from relume.tasks.progress import Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
+from relume.tasks.steps import Chain, Run, one_by_one
 from relume.tasks.tone import Tone, ToneTransform, apply_transform, cautious, colour, thumbnail
 
 Array = NDArray[np.float32]
@@ -104,11 +107,14 @@ class Restorer:
         mask: Array | None = None,
         progress: Progress | None = None,
         observe: Observe | None = None,
+        run: Run | None = None,
     ) -> Restoration:
         """Restore one picture.
 
         ``mask`` (H×W in [0,1]) says where the damage is and replaces the net's own search. ``progress`` is
         called after each tile, ``observe`` after each evaluation; what they raise stops the work there.
+        ``run`` says who evaluates: this thread alone, or a :class:`~relume.tasks.Scheduler`'s ``run``, which
+        pictures in other threads share.
 
         Raises
         ------
@@ -130,7 +136,7 @@ class Restorer:
         spread = Spread()
         drawn = []
         for number, table in enumerate(tables):
-            result = self._run(toned, mask, table, settings, settings.seed + number, tracker)
+            result = self._run(toned, mask, table, settings, settings.seed + number, tracker, run)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
                 found = np.ascontiguousarray(result[..., 3])
@@ -179,12 +185,13 @@ class Restorer:
         tile: int | None = None,
         progress: Progress | None = None,
         observe: Observe | None = None,
+        run: Run | None = None,
     ) -> Array:
-        """The probability of damage, H×W float32 in [0,1]."""
+        """The probability of damage, H×W float32 in [0,1]; the rest is as in :meth:`restore`."""
         settings = Settings(tile=tile)
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture))
-        found = self._run(toned, None, None, settings, 0, Passes(1, progress, observe))[..., 3]
+        found = self._run(toned, None, None, settings, 0, Passes(1, progress, observe), run)[..., 3]
         return np.ascontiguousarray(found)
 
     def __call__(
@@ -266,6 +273,7 @@ class Restorer:
         settings: Settings,
         seed: int,
         passes: Passes,
+        run: Run | None,
     ) -> Array:
         """All tiles: H×W×3 and a mask → H×W×4, the clean picture and the probability of damage.
 
@@ -283,50 +291,52 @@ class Restorer:
         stack = np.concatenate(planes, axis=2)
         passes.begin(tiles.grid(h, w, size, overlap))
 
+        chains = (
+            self._tile(tile, number, table, seed, passes)
+            for number, tile in enumerate(tiles.cuts(stack, tile=size, overlap=overlap))
+        )
+        with closing((run or one_by_one(self.engine))(chains)) as done:
+            return tiles.blend(done, h, w, tile=size, overlap=overlap, progress=passes.tile_done)
+
+    def _tile(self, tile: Array, number: int, table: Table | None, seed: int, passes: Passes) -> Chain:
+        condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
+        picture = np.ascontiguousarray(condition[:, :3])
+        if table is None:
+            out = yield picture, condition, np.ones(1, np.float32)
+            clean, logit = out[:, :3], out[:, 3:]
+            passes.evaluated(number, 1, 1, clean)
+        else:
+            places = tile[..., 4:]
+            clean, logit = yield from self._chain(table, picture, condition, places, number, seed, passes)
         # Damage weighed more than it is frequent when the net learned: that is undone, or it would cry wolf.
-        weight = self.bundle.card.get("damage_weight", 1.0)
-        prior = np.float32(np.log(weight))
-
-        def restore_tile(tile: Array) -> Array:
-            condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
-            picture = np.ascontiguousarray(condition[:, :3])
-            if table is None:
-                out = np.asarray(self.engine(picture, condition, np.ones(1, np.float32)))
-                clean, logit = out[:, :3], out[:, 3:]
-                passes.evaluated(1, 1, clean)
-            else:
-                clean, logit = self._chain(table, picture, condition, tile, seed, passes)
-            probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
-            both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
-            return both
-
-        return tiles.apply(restore_tile, stack, tile=size, overlap=overlap, progress=passes.tile_done)
+        prior = np.float32(np.log(self.bundle.card.get("damage_weight", 1.0)))
+        probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
+        both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
+        return both
 
     def _chain(
-        self, table: Table, picture: Array, condition: Array, tile: Array, seed: int, passes: Passes
-    ) -> tuple[Array, Array]:
-        logits: list[Array] = []
-
-        def denoise(x: Array, t: float, condition: Array) -> Array:
-            out = np.asarray(self.engine(x, condition, np.full(1, t, np.float32)))
-            logits.append(out[:, 3:])
-            return np.ascontiguousarray(out[:, :3])
-
+        self,
+        table: Table,
+        picture: Array,
+        condition: Array,
+        places: Array,
+        number: int,
+        seed: int,
+        passes: Passes,
+    ) -> Generator[tuple[Array, ...], Array, tuple[Array, Array]]:
         noise = None
         if table.stochastic:
-            rows, columns = (np.rint(tile[..., c]).astype(np.int64) for c in (4, 5))
+            rows, columns = (np.rint(places[..., c]).astype(np.int64) for c in (0, 1))
             noise = lambda step: noise_at(rows, columns, seed=seed, step=step)[None]  # noqa: E731
-        start = begin(table, y=picture, noise=noise)
-        clean = sample(
-            table,
-            denoise,
-            start,
-            condition=condition,
-            y=picture,
-            noise=noise,
-            callback=lambda k, x, x0: passes.evaluated(k, len(table.steps), x0),
-        )
-        return np.asarray(clean, dtype=np.float32), logits[0]
+        walk = Walk(table, begin(table, y=picture, noise=noise), y=picture, noise=noise)
+        logits: list[Array] = []
+        while not walk.over:
+            out = yield walk.x, condition, np.full(1, walk.t, np.float32)
+            clean = np.ascontiguousarray(out[:, :3])
+            logits.append(out[:, 3:])
+            walk.advance(clean)
+            passes.evaluated(number, walk.done, len(table.steps), clean)
+        return np.asarray(walk.x, dtype=np.float32), logits[0]
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:
