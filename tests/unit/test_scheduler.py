@@ -109,7 +109,7 @@ def test_batches_fill_with_steps_of_different_pictures() -> None:
     crowd.enter(chain(9, 2, side=3))
     assert crowd.step(4) == [0, 1], "three of a kind wait: two go, as batches are powers of two"
     batches = [sorted(crowd.step(4)), sorted(crowd.step(3)), sorted(crowd.step(2)), sorted(crowd.step(1))]
-    assert sum(batches, []).count(9) == 2 and [9] in batches, "another size goes by itself"
+    assert batches.count([9]) == 2, "another size goes by itself"
     for thread in crowd.threads:
         thread.join()
     assert sorted(crowd.net.order) == [0, 0, 1, 1, 2, 2, 9, 9]
@@ -117,7 +117,7 @@ def test_batches_fill_with_steps_of_different_pictures() -> None:
 
 @pytest.mark.parametrize(("side", "turns"), [(2, 8), (1, 6)])
 def test_a_thumbnail_does_not_wait_for_a_scan(side: int, turns: int) -> None:
-    """A hundred tiles are under way: four steps of another picture have every second turn, or more if small."""
+    """A hundred tiles are under way: four steps of another picture have every second turn, small ones more."""
     crowd = Crowd()
     scan = crowd.enter(*(chain(100 + k, 1) for k in range(100)))
     for _ in range(10):

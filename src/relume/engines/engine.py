@@ -30,7 +30,7 @@ Build = Callable[[str, dict[str, Any]], Any]
 
 BATCH_TOLERANCE: Mapping[str, float] = {"f32": 1e-5, "bf16": 2e-2, "f16": 2e-2, "int8": 2e-2}
 """How far an answer may depend on what else is in its batch, at each precision: the largest difference, in
-units of the larger of 1 and the value. Runtimes choose their kernels by the batch, and sum in another order."""
+units of the larger of 1 and the value. Runtimes choose kernels by the batch, which sum in other orders."""
 
 # How the runtimes say that memory ran out; most have no exception class for it.
 _MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "bad allocation")

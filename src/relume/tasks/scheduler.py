@@ -10,8 +10,8 @@ join and leave.
     picture a ─ tile 4, step 1 ─┤ whose turn?  ──▶ batch of one shape ──▶ engine ──▶ back to the threads
     picture b ─ tile 1, step 1 ─┘
 
-**Whose turn it is.** Fair queueing: every picture has a tag, which grows by what was evaluated for it, and the
-smallest tag is next. A clock grows by what is evaluated for all, divided by the number of those who wait; a
+**Whose turn it is.** Fair queueing: every picture has a tag, which grows by what was evaluated for it, and
+the smallest tag is next. A clock grows by what is evaluated for all, divided by the number of those who wait; a
 newcomer starts there. So all that have work waiting get the same share of the device, whatever their sizes. A
 thumbnail beside a scan of a hundred tiles waits for the batch that runs, and then has every second turn; and
 a scan beside n thumbnails, each followed by the next, has every (n+1)th. (Were a newcomer to start at the tag
