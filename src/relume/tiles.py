@@ -104,7 +104,8 @@ def apply(
     True
     """
     done = map(function, cuts(picture, tile=tile, overlap=overlap))
-    return blend(done, *picture.shape[:2], tile=tile, overlap=overlap, progress=progress)
+    height, width = picture.shape[:2]
+    return blend(done, height, width, tile=tile, overlap=overlap, progress=progress)
 
 
 def cuts(picture: npt.NDArray[np.floating], *, tile: int, overlap: int) -> Iterator[Array]:
@@ -118,7 +119,8 @@ def cuts(picture: npt.NDArray[np.floating], *, tile: int, overlap: int) -> Itera
     """
     if picture.ndim != 3 or 0 in picture.shape:
         raise UsageError(f"tiles need a picture of shape (H, W, C), not {picture.shape}")
-    places = grid(*picture.shape[:2], tile, overlap)
+    height, width = picture.shape[:2]
+    places = grid(height, width, tile, overlap)
     return (_cut(picture, place.y, place.x, tile) for place in places)
 
 
@@ -164,7 +166,8 @@ def strips(
         ``(y, rows)``: the finished rows from ``y`` on, :math:`(h, W, C')`. Together they are the result.
     """
     done = map(function, cuts(picture, tile=tile, overlap=overlap))
-    return _rows(done, *picture.shape[:2], tile, overlap, progress)
+    height, width = picture.shape[:2]
+    return _rows(done, height, width, tile, overlap, progress)
 
 
 def _rows(

@@ -117,7 +117,7 @@ def test_batches_fill_with_steps_of_different_pictures() -> None:
 
 @pytest.mark.parametrize(("side", "turns"), [(2, 8), (1, 6)])
 def test_a_thumbnail_does_not_wait_for_a_scan(side: int, turns: int) -> None:
-    """A hundred tiles are under way: four steps of another picture have every second turn, small ones more."""
+    """A hundred tiles are under way: four steps of another picture have every second turn."""
     crowd = Crowd()
     scan = crowd.enter(*(chain(100 + k, 1) for k in range(100)))
     for _ in range(10):

@@ -30,6 +30,7 @@ from types import ModuleType
 
 from relume._version import __version__
 from relume.cli import (
+    client,
     compare,
     degrade,
     doctor,
@@ -62,6 +63,7 @@ COMMANDS: list[ModuleType] = [
     generate,
     serve,
     work,
+    client,
 ]
 
 _CODES = """\

@@ -14,10 +14,10 @@ others  a sixty-fourth of it
 ======  ====================================================
 
 Each lane takes the oldest job that fits. Nothing starves, as the first lane takes the oldest of all; and the
-memory is bounded: with four lanes, whatever comes, they hold at most 1.16 times what one largest picture needs.
+memory is bounded: four lanes hold at most 1.16 times the pixels of one largest picture, whatever comes.
 
-Source: M. Harchol-Balter, M. Crovella, C. Murta, "On choosing a task assignment policy for a distributed server
-system", 1999 (places for sizes).
+Source: M. Harchol-Balter, M. Crovella, C. Murta, "On Choosing a Task Assignment Policy for a Distributed
+Server System", 1999 (places for sizes).
 """
 
 __all__ = ["Lane", "Lanes"]

@@ -11,14 +11,14 @@ join and leave.
     picture b ─ tile 1, step 1 ─┘
 
 **Whose turn it is.** Fair queueing: every picture has a tag, which grows by what was evaluated for it, and
-the smallest tag is next. A clock grows by what is evaluated for all, divided by the number of those who wait; a
-newcomer starts there. So all that have work waiting get the same share of the device, whatever their sizes. A
-thumbnail beside a scan of a hundred tiles waits for the batch that runs, and then has every second turn; and
-a scan beside n thumbnails, each followed by the next, has every (n+1)th. (Were a newcomer to start at the tag
-that was served last, as in start-time fair queueing, such a stream would keep the scan out for ever.) Deficit
-round robin is the same thing approximated, so that a router need not look for the smallest tag among
-thousands; here there are a handful, and a newcomer need not wait for a whole round. Shortest-remaining-first
-has the better mean, but lets a scan starve without an ageing constant, which nobody knows how to choose.
+the smallest tag is next. A clock grows by what is evaluated for all, divided by the number of those who wait;
+a newcomer starts there. So all that have work waiting get the same share of the device, whatever their
+sizes. A thumbnail beside a scan of a hundred tiles waits for the batch that runs, and then has every second
+turn; and a scan beside n thumbnails, each followed by the next, has every (n+1)th. (Were a newcomer to start
+at the tag that was served last, as in start-time fair queueing, such a stream would keep the scan out for
+ever.) Deficit round robin is the same thing approximated, so that a router need not look for the smallest tag
+among thousands; here there are a handful, and a newcomer need not wait for a whole round. Shortest-remaining-
+first has the better mean, but lets a scan starve without an ageing constant, which nobody knows how to choose.
 
 **What a batch changes.** With ``batch=1`` nothing: each tile has the very bytes that it has alone. Larger
 batches hold evaluations of one shape, from any pictures; engines choose other kernels for other batches, so
