@@ -139,8 +139,10 @@ def test_the_list_survives_a_reload(page: Any, tmp_path: Path, service: Any) -> 
     expect(page.locator("#photos .name")).to_have_text(["a.png", "b.png", "large.png"])
     done(page, 2)
     expect(states(page).last).to_contain_text("tile", timeout=30_000)
-    assert page.locator("#photos .thumb").first.evaluate("image => image.naturalWidth") > 0
     seen_whole(page)
+    page.wait_for_function(
+        "[...document.querySelectorAll('.thumb')].every((image) => image.naturalWidth > 0)"
+    )
     with page.expect_download() as download:
         page.click("#download")
     assert download.value.suggested_filename == "a-restored.png"

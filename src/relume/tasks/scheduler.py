@@ -18,7 +18,7 @@ turn; and a scan beside n thumbnails, each followed by the next, has every (n+1)
 at the tag that was served last, as in start-time fair queueing, such a stream would keep the scan out for
 ever.) Deficit round robin is the same thing approximated, so that a router need not look for the smallest tag
 among thousands; here there are a handful, and a newcomer need not wait for a whole round. Shortest-remaining-
-first has the better mean, but lets a scan starve without an ageing constant, which nobody knows how to choose.
+first has the better mean, but lets a scan starve without an ageing constant, and who knows how to choose it.
 
 **What a batch changes.** With ``batch=1`` nothing: each tile has the very bytes that it has alone. Larger
 batches hold evaluations of one shape, from any pictures; engines choose other kernels for other batches, so
