@@ -139,7 +139,7 @@ def test_the_list_survives_a_reload(page: Any, tmp_path: Path, service: Any) -> 
     expect(page.locator("#photos .name")).to_have_text(["a.png", "b.png", "large.png"])
     done(page, 2)
     expect(states(page).last).to_contain_text("tile", timeout=30_000)
-    seen_whole(page)
+    expect(page.locator("#facts")).to_contain_text("pixels", timeout=30_000)
     page.wait_for_function(
         "[...document.querySelectorAll('.thumb')].every((image) => image.naturalWidth > 0)"
     )

@@ -36,7 +36,7 @@ NAMES = ("openvino",)
 PACKAGES = ("openvino",)
 _HINT = "INFERENCE_PRECISION_HINT"
 _HINTS = ("f32", "bf16", "f16")
-_SHAPES = 6  # compiled models that are kept
+_SHAPES = 12  # compiled models that are kept: three sides of tiles, batches of 1, 2, 4 and 8
 
 Shapes = tuple[tuple[int, ...], ...]
 
