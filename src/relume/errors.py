@@ -28,6 +28,7 @@ holds the way out; its ``exit_code`` is what the command line ends with.
         ├── NoSuchJob               1   there is no such job (any more)
         ├── NotReady                1   the job has no result (yet)
         ├── LostLease               1   another worker has the job, or it was deleted
+        ├── Unreachable             1   nobody answers at the service's address
         ├── StoreFull               1   no room is left for pictures or jobs
         └── StoreBroken             1   the job table cannot be read or reached
 """
@@ -56,6 +57,7 @@ __all__ = [
     "NoSuchJob",
     "NotReady",
     "LostLease",
+    "Unreachable",
     "StoreFull",
     "StoreBroken",
 ]
@@ -173,6 +175,10 @@ class NotReady(ServiceError):
 
 class LostLease(ServiceError):
     """The job was given to another worker, or deleted, while this one worked on it."""
+
+
+class Unreachable(ServiceError):
+    """Nobody answers at the service's address, or not any more."""
 
 
 class StoreFull(ServiceError):

@@ -121,6 +121,19 @@ def test_same_arrays_same_bytes(name: str, cpu: Any, load: Any) -> None:
     assert again(*values).tobytes() == kept.tobytes()
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_batch_changes_nothing_beyond_what_is_stated(name: str, cpu: Any, precision: str) -> None:
+    try:
+        engine = cpu(name, precision)
+    except EngineUnavailable as error:
+        pytest.skip(str(error))
+    values = arrays(2, 16, 32)
+    together = engine(*values)
+    alone = np.concatenate([engine(*(value[k : k + 1] for value in values)) for k in range(2)])
+    far = np.abs(together - alone) / np.maximum(1, np.abs(alone))
+    assert far.max() <= engines.BATCH_TOLERANCE[precision]
+
+
 def test_says_what_runs(name: str, load: Any) -> None:
     engine = load(engine=name)
     assert engine.name == name and engine.version and engine.device

@@ -16,6 +16,7 @@ from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
 from relume.tasks.field import noise_at
+from relume.tasks.local import Job, Local
 from relume.tasks.progress import Moment
 from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
 from relume.tiles import grid
@@ -349,7 +350,8 @@ class TestTone:
 def test_the_weight_that_damage_had_in_training_is_undone(model: Restorer, monkeypatch: Any) -> None:
     given = image.from_array(levels(64, 64))
     weighted = model.detect(given).astype(np.float64)
-    monkeypatch.setitem(model.bundle.card, "damage_weight", 4.0)
+    assert Local(model.engine, {**model.bundle.card, "damage_weight": 4.0}).prior == np.float32(np.log(4))
+    monkeypatch.setattr(model._local, "prior", np.float32(np.log(4)))
     # Odds that were learned four times too high.
     odds = weighted / (1 - weighted) / 4
     np.testing.assert_allclose(model.detect(given), odds / (1 + odds), atol=1e-6)
@@ -405,16 +407,15 @@ def test_tiles_that_preserve_shows_nothing_of_are_left_out(
     given = image.from_array(picture)
     mask = (picture.min(axis=2) > 0.99).astype(np.float32) if given_mask else None
     settings = Settings(preserve=True, tone="keep", **options)
-    run = model._run
 
-    def everything(*arguments: Any, shown: Any = None, answers: Any = None, **rest: Any) -> Any:
-        return run(*arguments, **rest)
+    class Everything(Local):
+        def __call__(self, toned: Any, mask: Any, job: Job, *rest: Any, shown: Any = None) -> Any:
+            return super().__call__(toned, mask, replace(job, answers=None), *rest)
 
     results = []
-    for instead in (run, everything):
+    for kind in (Local, Everything):
         net = Scratches()
-        monkeypatch.setattr(model, "engine", net)
-        monkeypatch.setattr(model, "_run", instead)
+        monkeypatch.setattr(model, "_local", kind(net, model.bundle.card))
         results.append((model.restore(given, settings, mask=mask), net.calls))
     (fewer, calls), (all_of_it, most) = results
     assert fewer.image.pixels.tobytes() == all_of_it.image.pixels.tobytes()
@@ -430,7 +431,7 @@ def test_a_chain_that_is_preserved_everywhere_costs_no_evaluation_more(
     model: Restorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = Scratches()
-    monkeypatch.setattr(model, "engine", net)
+    monkeypatch.setattr(model, "_local", Local(net, model.bundle.card))
     white = image.from_array(np.ones((100, 100, 3), np.float32))
     model.restore(white, Settings(preserve=True, tone="keep", steps=4))
     assert net.calls == 4 * len(grid(100, 100, *model.tiling(100, 100)))

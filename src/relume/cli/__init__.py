@@ -33,6 +33,7 @@ from relume.cli import (
     bench,
     cache,
     calibrate,
+    client,
     compare,
     degrade,
     doctor,
@@ -70,6 +71,7 @@ COMMANDS: list[ModuleType] = [
     generate,
     serve,
     work,
+    client,
 ]
 
 _CODES = """\

@@ -4,7 +4,7 @@ A result stands beside its picture under a name with a suffix, or below the outp
 folder input is kept. No result may fall on another, or on an input that was not asked to be replaced.
 """
 
-__all__ = ["Job", "Wanted", "plan"]
+__all__ = ["Job", "Wanted", "ending_of", "plan"]
 
 import os
 import re
@@ -153,7 +153,7 @@ def _output(source: str | Path, relative: Path, wanted: Wanted, *, single: bool)
     out = wanted.output
     if out == STREAM or (out is None and source == STREAM):
         return STREAM
-    name = f"{relative.stem}{wanted.suffix}{_ending(source, wanted.format)}"
+    name = f"{relative.stem}{wanted.suffix}{ending_of(source, wanted.format)}"
     if out is None:
         return Path(source).with_name(name)
     if single and not _is_folder(out):
@@ -179,7 +179,7 @@ def _mask(job: Job, beside: Path, wanted: Wanted, *, single: bool) -> Path | Non
     return Path(wanted.save_mask) / job.relative.with_name(f"{job.relative.stem}-mask.png")
 
 
-def _ending(source: str | Path, format: str | None) -> str:
+def ending_of(source: str | Path, format: str | None) -> str:
     """The suffix of the result: the picture's own where it tells the truth and can be written."""
     from relume.image.codecs import codec_named, codec_of
 

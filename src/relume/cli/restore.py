@@ -18,11 +18,10 @@ from relume.cli.options import (
     Subparsers,
     add_model,
     add_output,
+    add_restoring,
     add_talk,
     count,
-    from_zero,
     memory,
-    number,
 )
 from relume.cli.pipeline import pipeline
 from relume.cli.report import Entry, Report, check_report
@@ -71,25 +70,7 @@ def add(subparsers: "Subparsers") -> None:
 
 
 def _add_restoring(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("restoring")
-    group.add_argument(
-        "--steps",
-        type=count,
-        metavar="N",
-        help="evaluations per tile (default: 1, or 4 where several samples are drawn)",
-    )
-    group.add_argument(
-        "--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)"
-    )
-    group.add_argument(
-        "-w",
-        "--fidelity",
-        type=number(0, 1),
-        default=1.0,
-        metavar="0…1",
-        help="1: the expected picture (default), a little too smooth; less: its own fine detail is brought "
-        "back, at 0 to the sharpness that the photograph is expected to have had",
-    )
+    group = add_restoring(parser)
     group.add_argument(
         "--mask",
         default="auto",
@@ -105,23 +86,6 @@ def _add_restoring(parser: argparse.ArgumentParser) -> None:
         help="write the damage that was found; without a value beside the result (put it after the inputs)",
     )
     group.add_argument(
-        "--preserve", action="store_true", help="keep every pixel away from the damage, but for its tone"
-    )
-    group.add_argument(
-        "--tone",
-        choices=("keep", "neutral", "revive"),
-        default="revive",
-        help="revive: contrast and lost colours come back, the tint of a sepia print stays no stronger than "
-        "it was (default); neutral: such a print becomes grey; keep: leave tone and colour alone",
-    )
-    group.add_argument(
-        "--strength",
-        type=number(0, 1),
-        default=1.0,
-        metavar="0…1",
-        help="how far to go from the picture as it was (0) to the restored one (1, default)",
-    )
-    group.add_argument(
         "--samples",
         type=count,
         default=1,
@@ -132,9 +96,6 @@ def _add_restoring(parser: argparse.ArgumentParser) -> None:
         "--uncertainty",
         action="store_true",
         help=f"write the spread over the samples beside the result, 16-bit PNG, white = {WHITE} of the range",
-    )
-    group.add_argument(
-        "--tile", type=count, metavar="N", help="side of the tiles in pixels (default: the model's)"
     )
     group.add_argument(
         "--max-memory", type=memory, metavar="SIZE", help="refuse pictures that need more, such as 2G"

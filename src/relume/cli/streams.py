@@ -1,6 +1,6 @@
 r"""Pictures from a file or stdin, to a file or stdout: ``-`` stands for the streams."""
 
-__all__ = ["STREAM", "Writing", "as_json", "deliver", "read_from", "write_text"]
+__all__ = ["STREAM", "Writing", "as_json", "deliver", "put", "read_bytes", "read_from", "write_text"]
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relume.errors import ImageError, OutputExists, UsageError
+from relume.files import placing, reading
 
 if TYPE_CHECKING:
     from relume.image import Image
@@ -65,8 +66,7 @@ def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
             overwrite=how.overwrite,
         )
         return path.stat().st_size
-    if sys.stdout.isatty():
-        raise UsageError("the picture would go to the terminal: give -o FILE, or lead stdout into a file")
+    _check_stdout()
     data = image.encode(
         picture,
         format=how.format,
@@ -74,6 +74,36 @@ def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
         keep_metadata=how.keep_metadata,
         quality=how.quality,
     )
+    _to_stdout(data)
+    return len(data)
+
+
+def read_bytes(source: str | Path) -> bytes:
+    """The bytes of a file, or of stdin for ``-``.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    with reading(str(source)):
+        return sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
+
+
+def put(data: bytes, target: str | Path, *, overwrite: bool) -> None:
+    """Writes a picture's bytes to a file, or to stdout for ``-``. Errors are those of :func:`deliver`."""
+    if target == STREAM:
+        _check_stdout()
+        _to_stdout(data)
+        return
+    with placing(target, overwrite=overwrite) as part:
+        part.write_bytes(data)
+
+
+def _check_stdout() -> None:
+    if sys.stdout.isatty():
+        raise UsageError("the picture would go to the terminal: give -o FILE, or lead stdout into a file")
+
+
+def _to_stdout(data: bytes) -> None:
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -81,7 +111,6 @@ def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
         # What is left in the buffer would fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ImageError("nobody read the picture on stdout to its end") from error
-    return len(data)
 
 
 def write_text(text: str, path: Path, *, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ parity check (:mod:`relume.engines.gate`), unless it is forced.
 __all__ = [
     "ENGINES",
     "AUTO",
+    "BATCH_TOLERANCE",
     "Engine",
     "Status",
     "Timing",
@@ -31,7 +32,7 @@ from typing import Any
 from relume.bundle import Bundle
 from relume.engines import auto, null, onnx, openvino, pytorch, tensorrt
 from relume.engines.cache import recall
-from relume.engines.engine import Build, Engine, Status
+from relume.engines.engine import BATCH_TOLERANCE, Build, Engine, Status
 from relume.engines.gate import passed
 from relume.engines.profilers import layer_of, profile
 from relume.engines.timing import BUDGET_S, Timing, example, measure, ranked

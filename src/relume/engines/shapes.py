@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-MOST = 6
+MOST = 12  # three sides of tiles, batches of 1, 2, 4 and 8
 
 Shapes = tuple[tuple[int, ...], ...]
 
