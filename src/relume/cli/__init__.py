@@ -42,6 +42,7 @@ from relume.cli import (
     restore,
     serve,
     train,
+    verify,
     work,
 )
 from relume.cli.console import INTERRUPTED, say
@@ -51,6 +52,7 @@ from relume.errors import OutOfMemory, RelumeError
 COMMANDS: list[ModuleType] = [
     restore,
     mask,
+    verify,
     compare,
     degrade,
     models,

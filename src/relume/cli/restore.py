@@ -23,6 +23,7 @@ from relume.cli.options import (
     memory,
     number,
 )
+from relume.cli.proof import Proof, add_proof, to_stdout
 from relume.cli.report import Entry, Report, check_report
 from relume.cli.running import load
 from relume.cli.streams import STREAM, Writing, deliver, read_from
@@ -63,6 +64,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     existing.add_argument("--overwrite", action="store_true", help="replace what is there")
     group.add_argument("--report", type=Path, metavar="FILE.json", help="write what became of every input")
+    add_proof(parser)
     add_talk(parser)
 
 
@@ -167,6 +169,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         overwrite=args.overwrite,
         save_mask=args.save_mask,
         uncertainty=args.uncertainty,
+        sidecar=args.sidecar or args.sign is not None or (args.mark is not None and not to_stdout(args)),
         samples=args.samples,
     )
 
@@ -194,19 +197,22 @@ def _settings(args: argparse.Namespace) -> "Settings":
 def _told(args: argparse.Namespace) -> dict[str, Any]:
     """The options, as a report keeps them."""
     left_out = {"run", "command", "inputs", "report", "quiet", "verbose"}
-    return {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
+    told = {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
+    # The key of a mark is a secret, and a report is not.
+    return told | {"mark": args.mark is not None, "sign": args.sign is not None}
 
 
 def _all(
     jobs: list[Job], settings: "Settings", args: argparse.Namespace, report: Report, console: Console
 ) -> int:
+    proof = Proof.of(args)
     restorer = functools.cache(lambda: _load(args, report, console))
     progress = Progress(len(jobs), console)
     try:
         for job, entry in zip(jobs, report.entries, strict=True):
             progress.begin(job.name)
             try:
-                _one(job, entry, restorer, settings, args, progress)
+                _one(job, entry, restorer, settings, args, progress, proof)
             except KeyboardInterrupt:
                 entry.status = "interrupted"
                 raise
@@ -252,6 +258,7 @@ def _one(
     settings: "Settings",
     args: argparse.Namespace,
     progress: Progress,
+    proof: Proof,
 ) -> None:
     """Restores one picture. Its own errors are noted in its entry; those of the model are raised."""
     try:
@@ -267,7 +274,9 @@ def _one(
         restoration = loaded.restore(picture, settings, mask=mask, progress=progress.tiles)
         entry.seconds |= restoration.seconds
         entry.evaluations = restoration.evaluations
-        _write(job, entry, restoration, args)
+        overwrite = args.overwrite or args.skip_existing
+        seal = proof.seal(job, loaded, settings, restoration, mask=args.mask, overwrite=overwrite)
+        _write(job, entry, restoration, args, proof, seal)
         entry.status = "done"
     except Exception as error:
         _note(error, entry, args)
@@ -321,7 +330,14 @@ def _mask_file(job: Job, folder: Path) -> Path:
     raise UsageError(f"no mask for {job.name}: {place} holds neither {names[0]}.png nor {names[1]}.png")
 
 
-def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Namespace) -> None:
+def _write(
+    job: Job,
+    entry: Entry,
+    restoration: "Restoration",
+    args: argparse.Namespace,
+    proof: Proof,
+    seal: Callable[[bytes], None] | None,
+) -> None:
     """Writes what accompanies the result, then the result: where it is, all of it is."""
     from relume import image
 
@@ -336,10 +352,12 @@ def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Na
         spread = (restoration.uncertainty / WHITE).clip(0, 1)[..., None]
         extra.append((job.uncertainty, image.Image(spread, bit_depth=16), plain))
     for path, sample in zip(job.samples, restoration.samples, strict=bool(job.samples)):
-        extra.append((path, sample, writing))
+        extra.append((path, proof.marked(sample), writing))
     for path, picture, how in extra:
         if not (args.skip_existing and path.exists()):  # made before an interruption, by the same options
             deliver(picture, path, how)
             entry.files.append(os.fspath(path))
-    entry.bytes_out = deliver(restoration.image, job.output, writing)
+    entry.bytes_out = deliver(proof.marked(restoration.image), job.output, writing, seal=seal)
+    if job.sidecar is not None:
+        entry.files.append(os.fspath(job.sidecar))
     entry.seconds["write"] = time.perf_counter() - began

@@ -277,7 +277,7 @@ class Restorer:
         if size < multiple or size % multiple:
             raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
         planes = [toned, np.zeros((h, w, 1), np.float32) if mask is None else mask[..., None]]
-        if table is not None and table.stochastic:
+        if table is not None and _draws_noise(table):
             rows, columns = np.indices((h, w), dtype=np.float32)
             planes += [rows[..., None], columns[..., None]]
         stack = np.concatenate(planes, axis=2)
@@ -313,7 +313,7 @@ class Restorer:
             return np.ascontiguousarray(out[:, :3])
 
         noise = None
-        if table.stochastic:
+        if _draws_noise(table):
             rows, columns = (np.rint(tile[..., c]).astype(np.int64) for c in (4, 5))
             noise = lambda step: noise_at(rows, columns, seed=seed, step=step)[None]  # noqa: E731
         start = begin(table, y=picture, noise=noise)
@@ -327,6 +327,11 @@ class Restorer:
             callback=lambda k, x, x0: passes.evaluated(k, len(table.steps), x0),
         )
         return np.asarray(clean, dtype=np.float32), logits[0]
+
+
+def _draws_noise(table: Table) -> bool:
+    """Whether the chain needs noise: a chain of one step has it in its start alone."""
+    return table.stochastic or table.start.noise != 0.0
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:
