@@ -102,10 +102,10 @@ ATTACKS: dict[str, Callable[[Any], Any]] = {
     "noise 15/255": noise(15),
     "screenshot": after(crop(0.95), resize(1.37, PilImage.Resampling.BILINEAR), jpeg(75)),
     "screenshot, smaller": after(crop(0.95), resize(0.8, PilImage.Resampling.BILINEAR), jpeg(75)),
-    "turned by 2°": lambda picture: np.asarray(
-        PilImage.fromarray(levels(picture)).rotate(2, PilImage.Resampling.BICUBIC), np.float32
-    )
-    / np.float32(255),
+    "turned by 2°": lambda picture: (
+        np.asarray(PilImage.fromarray(levels(picture)).rotate(2, PilImage.Resampling.BICUBIC), np.float32)
+        / np.float32(255)
+    ),
 }
 
 

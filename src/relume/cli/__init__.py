@@ -33,6 +33,7 @@ from relume.cli import (
     compare,
     degrade,
     doctor,
+    edit,
     evaluate,
     export,
     generate,
@@ -52,6 +53,7 @@ from relume.errors import OutOfMemory, RelumeError
 COMMANDS: list[ModuleType] = [
     restore,
     mask,
+    edit,
     verify,
     compare,
     degrade,

@@ -1,6 +1,6 @@
 r"""How much goes on around a pixel: where a picture is busy, it hides more."""
 
-__all__ = ["luma", "masked"]
+__all__ = ["luma", "masked", "window_mean"]
 
 from typing import Any
 
@@ -34,18 +34,17 @@ def masked(plane: Floats, unit: float) -> tuple[Floats, Floats]:
     which one edge beside a flat place hardly raises (it would hide nothing there). The detector looks at
     :math:`d / (g + 2/255)`, clipped to ±4: no place of the picture outweighs the others.
     """
-    detail = plane - _mean(plane, _DETAIL * unit)
-    activity = np.exp(_mean(np.log(np.abs(detail) + LEVEL), _AROUND * unit))
+    detail = plane - window_mean(plane, _DETAIL * unit)
+    activity = np.exp(window_mean(np.log(np.abs(detail) + LEVEL), _AROUND * unit))
     flat = np.clip(detail / (activity + 2 * LEVEL), -4, 4)
     return flat, np.clip(FLOOR + SLOPE * (activity - LEVEL), 0, MOST)
 
 
-def _mean(plane: Floats, side: float) -> Floats:
-    """Over a window of about ``side`` pixels, the edges continued."""
+def window_mean(plane: Floats, side: float) -> Floats:
+    """The mean over a window of about ``side`` pixels, the edges continued; H×W."""
     reach = max(1, round((side - 1) / 2))
     for axis in (0, 1):
         margin = [(reach + 1, reach) if each == axis else (0, 0) for each in (0, 1)]
-        total = np.cumsum(np.pad(plane, margin, mode="edge"), axis=axis)
-        before, after = total.swapaxes(0, axis)[: -2 * reach - 1], total.swapaxes(0, axis)[2 * reach + 1 :]
-        plane = (after - before).swapaxes(0, axis) / (2 * reach + 1)
+        total = np.cumsum(np.pad(plane, margin, mode="edge"), axis=axis).swapaxes(0, axis)
+        plane = (total[2 * reach + 1 :] - total[: -2 * reach - 1]).swapaxes(0, axis) / (2 * reach + 1)
     return plane

@@ -135,7 +135,9 @@ class Lattice:
         most = int(points.across.max())
         grid = np.zeros((2 * most + 1, most + 1), np.complex128)
         grid[points.down + most, points.across] = self._direction / math.sqrt(len(self._direction))
-        rows = np.exp(2j * math.pi / (PERIOD * unit) * np.outer(np.arange(height), np.arange(-most, most + 1)))
+        rows = np.exp(
+            2j * math.pi / (PERIOD * unit) * np.outer(np.arange(height), np.arange(-most, most + 1))
+        )
         columns = np.exp(2j * math.pi / (PERIOD * unit) * np.outer(np.arange(most + 1), np.arange(width)))
         left = rows @ grid
         # Re(AB) without the imaginary half, which would be as large as the picture

@@ -24,9 +24,7 @@ def fill(picture: Array, keep: Array) -> Array:
     odd = [(0, side % 2) for side in keep.shape]
     pooled = _half(np.pad(weight, [*odd, (0, 0)]))
     sums = _half(np.pad(picture * weight, [*odd, (0, 0)]))
-    coarse = fill(
-        np.where(pooled > 0, sums / np.maximum(pooled, 1e-6), 0), np.minimum(pooled[..., 0] * 4, 1)
-    )
+    coarse = fill(np.where(pooled > 0, sums / np.maximum(pooled, 1e-6), 0), np.minimum(pooled[..., 0] * 4, 1))
     rough = coarse.repeat(2, axis=0).repeat(2, axis=1)[: keep.shape[0], : keep.shape[1]]
     made = picture * weight + (1 - weight) * rough
     for _ in range(_SWEEPS):

@@ -1,0 +1,166 @@
+"""Does a restored picture know where it is wrong?
+
+Held-out photographs, damaged by the recipe. The evidence of relume.tasks.invented (spread over seeds, residual
+of the naive inversion, damage) against the true error after the best gain and offset per channel, on blocks of
+8×8 pixels. The prediction is fitted on one half of the photographs and judged on the other; parts of one
+photograph are never on both sides. The control is the activity of the result, which asks the net nothing.
+
+The maps are kept in --cache; each run goes on where the last one stopped, and stops after --minutes.
+"""
+
+import argparse
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from quality import checksum, chosen, git, rounded
+from scipy.stats import spearmanr
+
+from relume import Restorer, Settings, __version__, image
+from relume.bench import tone_aligned
+from relume.bench.machine import machine
+from relume.cli.streams import as_json, write_text
+from relume.files import placing
+from relume.marks.activity import luma, window_mean
+from relume.tasks.evaluate import damaged_by
+from relume.tasks.finish import three_channels
+from relume.tasks.invented import COEFFICIENTS, FLOOR, Coefficients, Evidence, evidence, predicted
+
+HERE = Path(__file__).resolve().parent
+BLOCK = 8
+PARTS = ("spread", "residual", "damage")
+Maps = dict[str, Any]
+
+
+def measure(path: Path, restorer: Restorer) -> Maps:
+    """The evidence and the true error of one photograph, H×W each."""
+    pair = damaged_by(path.name, image.read(path), recipe_name="old-photo", seed=0)
+    restoration = restorer.restore(pair.damaged, Settings())
+    result, truth = three_channels(restoration.image.srgb()), three_channels(pair.clean.srgb())
+    found = evidence(restorer, pair.damaged, restoration)
+    detail = luma(result) - window_mean(luma(result), 9)
+    error = np.sqrt(((tone_aligned(result, truth) - truth) ** 2).mean(axis=2))
+    return {**{part: getattr(found, part) for part in PARTS}, "activity": np.abs(detail), "error": error}
+
+
+def collected(files: list[Path], args: argparse.Namespace) -> dict[str, Maps]:
+    end, restorer = time.monotonic() + 60 * args.minutes, None
+    args.cache.mkdir(parents=True, exist_ok=True)
+    maps: dict[str, Maps] = {}
+    for path in files:
+        kept = args.cache / f"{path.name}.npz"
+        if not kept.exists():
+            if time.monotonic() > end:
+                print("time is up; the same command goes on")
+                break
+            restorer = restorer or Restorer(threads=1)
+            made = measure(path, restorer)
+            with placing(kept) as part, part.open("wb") as file:
+                np.savez_compressed(file, **{name: np.float16(plane) for name, plane in made.items()})
+        with np.load(kept) as loaded:
+            maps[path.name] = {name: loaded[name].astype(np.float32) for name in loaded.files}
+    return maps
+
+
+def blocks(plane: Any, power: float = 1.0) -> Any:
+    """Means (of a power) over blocks, flat."""
+    h, w = (side // BLOCK * BLOCK for side in plane.shape)
+    tiles = plane[:h, :w].astype(np.float64).reshape(h // BLOCK, BLOCK, w // BLOCK, BLOCK)
+    return (tiles**power).mean(axis=(1, 3)).ravel() ** (1 / power)
+
+
+def calibrates(name: str) -> bool:
+    return zlib.crc32(name.rsplit("_", 1)[0].encode()) % 2 == 0
+
+
+def fitted(maps: list[Maps], model: str) -> Coefficients:
+    """Least squares of the logarithms, every photograph with the same weight; no weight below 0."""
+    from scipy.optimize import lsq_linear
+
+    rows = [np.stack([np.ones_like(blocks(m["error"])), *(_log(m[part]) for part in PARTS)], 1) for m in maps]
+    target = np.concatenate([np.log(blocks(m["error"], 2) + FLOOR) for m in maps])
+    bounds = ([-np.inf, 0, 0, 0], np.inf)
+    found = lsq_linear(np.concatenate(rows), target, bounds=bounds).x
+    # The mean of a logarithm is below the logarithm of a mean: the constant is put right by the errors.
+    guess = np.exp(np.concatenate(rows) @ found)
+    found[0] += np.log(np.sqrt(np.mean(np.exp(2 * target)) / np.mean(guess**2)))
+    return Coefficients(*(round(float(value), 3) for value in found), model)
+
+
+def _log(plane: Any) -> Any:
+    return np.log(blocks(window_mean(plane.astype(np.float64), 9)) + FLOOR)
+
+
+def judged(maps: dict[str, Maps], coefficients: Coefficients) -> dict[str, Any]:
+    """Rank correlations within photographs and over all blocks, and predicted against true error by tenths."""
+    errors = {name: blocks(m["error"], 2) for name, m in maps.items()}
+    guesses: dict[str, dict[str, Any]] = {each: {} for each in (*PARTS, "activity", "invented")}
+    for name, m in maps.items():
+        for each in (*PARTS, "activity"):
+            guesses[each][name] = blocks(m[each])
+        seen = Evidence(*(m[part] for part in PARTS))
+        guesses["invented"][name] = blocks(predicted(seen, coefficients), 2)
+    correlation = {}
+    for each, values in guesses.items():
+        within = [float(spearmanr(values[name], errors[name])[0]) for name in maps]
+        pooled = float(spearmanr(*(np.concatenate(list(v.values())) for v in (values, errors)))[0])
+        correlation[each] = {"within_median": float(np.nanmedian(within)), "pooled": pooled, "within": within}
+    guess, error = (np.concatenate(list(v.values())) for v in (guesses["invented"], errors))
+    curve = []
+    for part in np.array_split(np.argsort(guess, kind="stable"), 10):
+        curve.append([float(np.sqrt(np.mean(each[part] ** 2))) for each in (guess, error)])
+    return {"rank_correlation": correlation, "predicted_and_true_rms_by_tenths": curve}
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", type=Path, required=True, help="folder of clean photographs, held out")
+    parser.add_argument("--every", type=int, default=4, help="of so many photographs one (default: 4)")
+    parser.add_argument("--quick", action="store_true", help="four photographs")
+    parser.add_argument("--minutes", type=float, default=3.5)
+    parser.add_argument("--cache", type=Path, default=Path("invented-maps"), help="folder for the maps")
+    parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
+    args = parser.parse_args(argv)
+    files = chosen(args.photos, 4) if args.quick else chosen(args.photos, None)[args.every - 1 :: args.every]
+    maps = collected(files, args)
+    model = Restorer(threads=1).bundle
+    calibration = [m for name, m in maps.items() if calibrates(name)]
+    held_out = {name: m for name, m in maps.items() if not calibrates(name)}
+    found = fitted(calibration, model.hash)
+    report = {
+        "suite": "invented",
+        "version": __version__,
+        "commit": git("rev-parse", "HEAD"),
+        "machine": machine(),
+        "model": {"name": model.name, "hash": model.hash},
+        "photographs": {
+            "calibration": len(calibration),
+            "held_out": list(held_out),
+            "sha256": checksum([path for path in files if path.name in maps]),
+        },
+        "block": BLOCK,
+        "coefficients": found._asdict(),
+        "shipped": COEFFICIENTS._asdict(),
+        **rounded(judged(held_out, found)),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / f"invented--{args.name}--cpu.json"
+    write_text(as_json(report), target, overwrite=True)
+    for key in ("coefficients", "rank_correlation", "predicted_and_true_rms_by_tenths"):
+        shown: Callable[[Any], Any] = lambda v: (  # noqa: E731
+            {k: x for k, x in v.items() if k != "within"} if isinstance(v, dict) else v
+        )
+        value = report[key]
+        print(key, {k: shown(v) for k, v in value.items()} if isinstance(value, dict) else value)
+    print(target)
+    return target
+
+
+if __name__ == "__main__":
+    main()
