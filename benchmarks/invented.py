@@ -1,9 +1,11 @@
 """Does a restored picture know where it is wrong?
 
 Held-out photographs, damaged by the recipe. The evidence of relume.tasks.invented (spread over seeds, residual
-of the naive inversion, damage) against the true error after the best gain and offset per channel, on blocks of
-8×8 pixels. The prediction is fitted on one half of the photographs and judged on the other; parts of one
-photograph are never on both sides. The control is the activity of the result, which asks the net nothing.
+of the naive inversion, damage, activity of the result) against the true error, on blocks of 8×8 pixels. The
+error is taken after the best gain and offset per channel: "whole"; "detail" also leaves out its mean over 33×33
+pixels, so that uneven fading does not count as invention. The prediction is fitted on one half of the
+photographs and judged on the other; parts of one photograph are never on both sides. The control is the
+activity alone, which asks the net nothing.
 
 The maps are kept in --cache; each run goes on where the last one stopped, and stops after --minutes.
 """
@@ -16,22 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality import checksum, chosen, git, rounded
 from scipy.stats import spearmanr
 
+from quality import checksum, chosen, git, rounded
 from relume import Restorer, Settings, __version__, image
 from relume.bench import tone_aligned
 from relume.bench.machine import machine
 from relume.cli.streams import as_json, write_text
 from relume.files import placing
-from relume.marks.activity import luma, window_mean
+from relume.marks.activity import window_mean
 from relume.tasks.evaluate import damaged_by
 from relume.tasks.finish import three_channels
 from relume.tasks.invented import COEFFICIENTS, FLOOR, Coefficients, Evidence, evidence, predicted
 
 HERE = Path(__file__).resolve().parent
 BLOCK = 8
-PARTS = ("spread", "residual", "damage")
+PARTS = ("spread", "residual", "damage", "activity")
+WIDE = 33  # pixels, over which a mean error is one of tone
 Maps = dict[str, Any]
 
 
@@ -41,9 +44,11 @@ def measure(path: Path, restorer: Restorer) -> Maps:
     restoration = restorer.restore(pair.damaged, Settings())
     result, truth = three_channels(restoration.image.srgb()), three_channels(pair.clean.srgb())
     found = evidence(restorer, pair.damaged, restoration)
-    detail = luma(result) - window_mean(luma(result), 9)
-    error = np.sqrt(((tone_aligned(result, truth) - truth) ** 2).mean(axis=2))
-    return {**{part: getattr(found, part) for part in PARTS}, "activity": np.abs(detail), "error": error}
+    off = (tone_aligned(result, truth) - truth).astype(np.float64)
+    fine = np.stack([off[..., c] - window_mean(off[..., c], WIDE) for c in range(3)], axis=-1)
+    errors = {"whole": off, "detail": fine}
+    made = {part: getattr(found, part) for part in PARTS}
+    return made | {name: np.sqrt((each**2).mean(axis=2)) for name, each in errors.items()}
 
 
 def collected(files: list[Path], args: argparse.Namespace) -> dict[str, Maps]:
@@ -80,9 +85,11 @@ def fitted(maps: list[Maps], model: str) -> Coefficients:
     """Least squares of the logarithms, every photograph with the same weight; no weight below 0."""
     from scipy.optimize import lsq_linear
 
-    rows = [np.stack([np.ones_like(blocks(m["error"])), *(_log(m[part]) for part in PARTS)], 1) for m in maps]
-    target = np.concatenate([np.log(blocks(m["error"], 2) + FLOOR) for m in maps])
-    bounds = ([-np.inf, 0, 0, 0], np.inf)
+    rows = [
+        np.stack([np.ones_like(blocks(m["detail"])), *(_log(m[part]) for part in PARTS)], 1) for m in maps
+    ]
+    target = np.concatenate([np.log(blocks(m["detail"], 2) + FLOOR) for m in maps])
+    bounds = ([-np.inf, *(0 for _ in PARTS)], np.inf)
     found = lsq_linear(np.concatenate(rows), target, bounds=bounds).x
     # The mean of a logarithm is below the logarithm of a mean: the constant is put right by the errors.
     guess = np.exp(np.concatenate(rows) @ found)
@@ -95,20 +102,25 @@ def _log(plane: Any) -> Any:
 
 
 def judged(maps: dict[str, Maps], coefficients: Coefficients) -> dict[str, Any]:
-    """Rank correlations within photographs and over all blocks, and predicted against true error by tenths."""
-    errors = {name: blocks(m["error"], 2) for name, m in maps.items()}
-    guesses: dict[str, dict[str, Any]] = {each: {} for each in (*PARTS, "activity", "invented")}
+    """Rank correlations within photographs and over all blocks; predicted and true error by tenths."""
+    errors = {each: [blocks(m[each], 2) for m in maps.values()] for each in ("detail", "whole")}
+    guesses: dict[str, dict[str, Any]] = {each: {} for each in (*PARTS, "invented")}
     for name, m in maps.items():
-        for each in (*PARTS, "activity"):
+        for each in PARTS:
             guesses[each][name] = blocks(m[each])
         seen = Evidence(*(m[part] for part in PARTS))
         guesses["invented"][name] = blocks(predicted(seen, coefficients), 2)
     correlation = {}
     for each, values in guesses.items():
-        within = [float(spearmanr(values[name], errors[name])[0]) for name in maps]
-        pooled = float(spearmanr(*(np.concatenate(list(v.values())) for v in (values, errors)))[0])
-        correlation[each] = {"within_median": float(np.nanmedian(within)), "pooled": pooled, "within": within}
-    guess, error = (np.concatenate(list(v.values())) for v in (guesses["invented"], errors))
+        for kind, truth in errors.items():
+            within = [float(spearmanr(*pair)[0]) for pair in zip(values.values(), truth, strict=True)]
+            pooled = float(spearmanr(np.concatenate(list(values.values())), np.concatenate(truth))[0])
+            correlation[f"{each} to {kind}"] = {
+                "within_median": float(np.nanmedian(within)),
+                "pooled": pooled,
+                "within": [None if np.isnan(value) else value for value in within],
+            }
+    guess, error = np.concatenate(list(guesses["invented"].values())), np.concatenate(errors["detail"])
     curve = []
     for part in np.array_split(np.argsort(guess, kind="stable"), 10):
         curve.append([float(np.sqrt(np.mean(each[part] ** 2))) for each in (guess, error)])

@@ -19,8 +19,8 @@ import numpy as np
 from inversion import ATTACKS as NOISE_ATTACKS
 from inversion import Restorer as Chain
 from PIL import Image as PilImage
-from quality import chosen, git
 
+from quality import chosen, git
 from relume import Restorer, Settings, __version__, image
 from relume.bench import psnr, ssim
 from relume.bench.machine import machine

@@ -11,9 +11,9 @@ from relume.cli.streams import STREAM, Writing, deliver, read_from
 from relume.errors import OutputExists, UsageError
 
 _EPILOG = """\
-The region forgets what it showed and carries its surroundings on, or takes over what --condition shows there.
-The model's chain is inverted for that and run again, free inside of the region; outside, every pixel keeps its
-value. What the inversion itself missed there is told. For files without loss, write PNG or TIFF.
+The region forgets what it showed and carries its surroundings on, or takes over what --condition shows.
+The model's chain is inverted for that and run again, free inside of the region; outside, every pixel keeps
+its value. What the inversion itself missed there is told. For files without loss, write PNG or TIFF.
 """
 
 
@@ -34,7 +34,7 @@ def add(subparsers: "Subparsers") -> None:
         "--condition",
         type=Path,
         metavar="OTHER",
-        help="what the region shall show: the same picture, retouched (default: its surroundings, carried on)",
+        help="what the region shall show: the same picture, retouched (default: its surroundings go on)",
     )
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="a file, or - for stdout (default: beside, NAME-edited)"

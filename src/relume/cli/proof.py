@@ -29,7 +29,7 @@ def add_proof(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--sidecar",
         action="store_true",
-        help="write a record beside the result, RESULT.json: hashes of input, output and model, settings, mask",
+        help="write a record beside the result, RESULT.json: settings, and hashes of input, output and model",
     )
     group.add_argument(
         "--sign", type=Path, metavar="KEY.pem", help="sign the record with this Ed25519 private key"

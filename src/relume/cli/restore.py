@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relume.cli.console import INTERRUPTED, Console, Progress, say
+from relume.cli.invented import WHITE, map_invented
 from relume.cli.jobs import Job, Wanted, plan
 from relume.cli.options import (
     Subparsers,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from relume.image import Image
     from relume.tasks import Restoration, Restorer, Settings
 
-WHITE = 0.25  # the standard deviation that is white in an uncertainty map
 MANY = 32  # pictures, for which it pays to time the engines first
 
 _EPILOG = """\
@@ -130,8 +130,8 @@ def _add_restoring(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--invented",
         action="store_true",
-        help="write beside the result how far each pixel is expected to be from the truth, as a map like that "
-        "of --uncertainty; the report tells how much is invented (34 evaluations more per tile)",
+        help="write beside the result how far each pixel is expected to be from the truth, as a map like "
+        "that of --uncertainty; the report tells how much is invented (34 evaluations more per tile)",
     )
     group.add_argument(
         "--tile", type=count, metavar="N", help="side of the tiles in pixels (default: the model's)"
@@ -282,41 +282,13 @@ def _one(
         entry.seconds |= restoration.seconds
         entry.evaluations = restoration.evaluations
         if job.invented is not None:
-            _invented(job.invented, entry, loaded, picture, restoration, settings, args)
+            map_invented(job.invented, entry, loaded, (picture, restoration, settings), args)
         overwrite = args.overwrite or args.skip_existing
         seal = proof.seal(job, loaded, settings, restoration, mask=args.mask, overwrite=overwrite)
         _write(job, entry, restoration, args, proof, seal)
         entry.status = "done"
     except Exception as error:
         _note(error, entry, args)
-
-
-def _invented(
-    path: Path,
-    entry: Entry,
-    restorer: "Restorer",
-    picture: "Image",
-    restoration: "Restoration",
-    settings: "Settings",
-    args: argparse.Namespace,
-) -> None:
-    """The map of what is invented, and its figures in the entry."""
-    from relume import image
-    from relume.tasks.invented import INVENTED, invented
-
-    began = time.perf_counter()
-    found = invented(restorer, picture, restoration, settings)
-    entry.invented = {
-        "mean_expected_error": round(float(found.error.mean()), 5),
-        f"share_above_{INVENTED:g}": round(found.share, 5),
-        "calibrated": found.calibrated,
-    }
-    if not (args.skip_existing and path.exists()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shown = (found.error / WHITE).clip(0, 1)[..., None]
-        deliver(image.Image(shown, bit_depth=16), path, Writing(overwrite=args.overwrite))
-        entry.files.append(os.fspath(path))
-    entry.seconds["invented"] = time.perf_counter() - began
 
 
 def _note(error: Exception, entry: Entry, args: argparse.Namespace) -> None:

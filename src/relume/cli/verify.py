@@ -31,7 +31,7 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "verify",
         help="tell whether relume made a picture",
-        description="Looks for the mark of a key in a picture, also after cropping, resizing and compression, "
+        description="Looks for the mark of a key in a picture, cropped, resized or compressed as it may be, "
         "and compares the picture with the record beside it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -101,7 +101,7 @@ def _text(picture: str, verdict: "Verdict", record: Path | None) -> str:
     lines = [f"{picture}: {'made by relume' if verdict.made else 'not shown to be made by relume'}"]
     if verdict.mark is not None:
         found = "found" if verdict.found else "not found"
-        where = verdict.mark.question
+        where: str = verdict.mark.question
         if where == "resized":
             where += f", {verdict.mark.pitch:.3f} pixels per unit of the mark"
         told = f" ({where})" if verdict.found else ""

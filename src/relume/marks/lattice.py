@@ -190,9 +190,10 @@ class _Seen:
         down, across = (k / (PERIOD * pitch) * n for k, n in zip(points, self._sides, strict=True))
         row, column = np.floor(down).astype(np.intp), np.floor(across).astype(np.intp)
         below, right = down - row, across - column
-        read = lambda i, j: self._spectrum[(row + i) % self._sides[0], column + j]  # noqa: E731
-        value = (1 - below) * ((1 - right) * read(0, 0) + right * read(0, 1))
-        value = value + below * ((1 - right) * read(1, 0) + right * read(1, 1))
+        value = np.zeros(row.shape, np.complex128)
+        for i, vertical in enumerate((1 - below, below)):
+            for j, horizontal in enumerate((1 - right, right)):
+                value += vertical * horizontal * self._spectrum[(row + i) % self._sides[0], column + j]
         size = np.abs(value)
         value = value / (size + np.median(size, axis=1, keepdims=True) + 1e-300)
         return np.asarray(value / (np.linalg.norm(value, axis=1, keepdims=True) + 1e-300))

@@ -104,7 +104,7 @@ def edit(
     other = fill(box, 1 - mask[region]) if instead is None else three_channels(instead.srgb())[region]
     weight = mask[region][..., None]
     given = (1 - weight) * box + weight * other
-    places = [index.astype(np.float32)[..., None] for index in np.indices(mask.shape)]
+    places = np.indices(mask.shape).astype(np.float32)[..., None]
     part = np.concatenate([given, weight, *(place[region] for place in places)], axis=2)
     size, overlap = restorer.tiling(*part.shape[:2])
     misses: list[float] = []

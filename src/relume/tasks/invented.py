@@ -1,13 +1,13 @@
 r"""Invented: how far each pixel of a restored picture is expected to be from the truth.
 
-Three things that a restorer says about itself are put together: how much its answer depends on the seed, how
-far its chain is from leading back from the result, and where it saw damage. What weight each has was fitted on
-photographs that were damaged by a recipe, whose truth is known (``benchmarks/invented.py``).
+Four things are put together: how much the answer depends on the seed, how far the chain is from leading back
+from the result, where there was damage, and how much detail the result claims. What weight each has was
+fitted on photographs that were damaged by a recipe, whose truth is known (``benchmarks/invented.py``).
 """
 
-__all__ = ["COEFFICIENTS", "INVENTED", "Evidence", "Invented", "evidence", "invented", "predicted"]
+__all__ = ["COEFFICIENTS", "INVENTED", "Evidence", "Invented", "detail", "evidence", "invented", "predicted"]
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from relume import tiles
 from relume.image import Image
-from relume.marks.activity import window_mean
+from relume.marks.activity import luma, window_mean
 from relume.tasks.finish import three_channels
 from relume.tasks.restore import Restoration, Restorer
 from relume.tasks.settings import Settings
@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 
 INVENTED = 0.1  # an expected error above this counts as invented, of the [0,1] range
 WINDOW = 9  # pixels a side, over which the evidence is averaged: single pixels cannot be told
-FLOOR = 2e-3  # below half an 8-bit level nothing is told
+FLOOR = 0.01  # evidence and errors far below this are all one
 
 
 class Coefficients(NamedTuple):
@@ -35,10 +35,11 @@ class Coefficients(NamedTuple):
     spread: float
     residual: float
     damage: float
+    activity: float
     model: str
 
 
-COEFFICIENTS = Coefficients(constant=0.0, spread=0.0, residual=0.0, damage=0.0, model="")
+COEFFICIENTS = Coefficients(constant=0.0, spread=0.0, residual=0.0, damage=0.0, activity=0.0, model="")
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class Evidence:
     ``spread`` is the deviation over eight seeds. ``residual`` is that of the naive inversion of the one-step
     chain: with y the (toned) damaged picture and :math:`x = D(y; y)` its restoration,
     :math:`|D(x; y) - x|`, by which the start that naive inversion recovers misses y to first order.
-    ``damage`` is the probability of damage.
+    ``damage`` is the probability of damage, ``activity`` the detail of the result: its luma without the mean
+    around each pixel.
     """
 
     spread: Array
     residual: Array
     damage: Array
+    activity: Array
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,10 @@ class Invented:
 def invented(
     restorer: Restorer, image: Image, restoration: Restoration, settings: Settings = Settings()
 ) -> Invented:
-    """The expected error of a restoration, tone apart. It costs 34 evaluations of the net a tile."""
+    """The expected error of a restoration, its detail alone: tone and light over wide areas are apart.
+
+    It costs 34 evaluations of the net a tile.
+    """
     found = evidence(restorer, image, restoration, settings)
     return Invented(predicted(found), restorer.bundle.hash == COEFFICIENTS.model)
 
@@ -86,7 +92,7 @@ def evidence(
     assert spread is not None  # it was asked for
     picture = three_channels(image.srgb())
     toned = apply_transform(picture, restorer.transform(picture, settings.tone))
-    size, overlap = restorer.tiling(*toned.shape[:2], settings)
+    size, overlap = restorer.tiling(image.height, image.width, settings)
 
     def residual(tile: Array) -> Array:
         y = np.ascontiguousarray(tile.transpose(2, 0, 1))[None]
@@ -97,25 +103,29 @@ def evidence(
         return np.asarray(miss[..., None], np.float32)
 
     missed = tiles.apply(residual, toned, tile=size, overlap=overlap)[..., 0]
-    return Evidence(spread, np.ascontiguousarray(missed), restoration.mask)
+    return Evidence(spread, np.ascontiguousarray(missed), restoration.mask, detail(restoration.image))
 
 
 def predicted(found: Evidence, coefficients: Coefficients = COEFFICIENTS) -> Array:
     r"""The expected root mean square error around each pixel, H×W in [0,1].
 
-    .. math:: \log(e + ε) = c_0 + c_1 \log(\bar s + ε) + c_2 \log(\bar r + ε) + c_3 \log(\bar d + ε)
+    .. math:: \log(e + ε) = c_0 + \sum_i c_i \log(\bar x_i + ε)
 
-    with s, r, d the evidence averaged over a window, and ε half an 8-bit level.
+    with :math:`\bar x_i` the evidence averaged over a window, and ε = 0.01.
     """
-    parts = zip(
-        (found.spread, found.residual, found.damage),
-        (coefficients.spread, coefficients.residual, coefficients.damage),
-        strict=True,
+    total = sum(
+        getattr(coefficients, part.name) * np.log(averaged(getattr(found, part.name)) + FLOOR)
+        for part in fields(found)
     )
-    total = sum(weight * np.log(averaged(part) + FLOOR) for part, weight in parts)
     return np.asarray(np.clip(np.exp(coefficients.constant + total) - FLOOR, 0, 1), np.float32)
 
 
 def averaged(plane: Array) -> NDArray[np.float64]:
     """The mean over a window around each pixel."""
     return window_mean(plane.astype(np.float64), WINDOW)
+
+
+def detail(picture: Image) -> Array:
+    """How far the luma is from its mean over a window, H×W."""
+    plane = luma(picture.srgb())
+    return np.asarray(np.abs(plane - window_mean(plane, WINDOW)), np.float32)

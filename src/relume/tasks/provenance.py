@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def made(self) -> bool:
-        """The answer: the mark where a key was given (a file may be copied and compressed), else the record."""
+        """The answer: by the mark where a key was given (files are compressed again), else by the record."""
         return bool(self.recorded if self.found is None else self.found)
 
     def as_dict(self) -> dict[str, Any]:
