@@ -3,8 +3,8 @@
 Held-out photographs, damaged by the recipe. The evidence of relume.tasks.invented (spread over seeds, residual
 of the naive inversion, damage, activity of the result) against the true error, on blocks of 8×8 pixels. The
 error is taken after the best gain and offset per channel: "whole"; "detail" also leaves out its mean over 33×33
-pixels, so that uneven fading does not count as invention. The prediction is fitted on one half of the
-photographs and judged on the other; parts of one photograph are never on both sides. The control is the
+pixels, so that uneven fading does not count as invention. The prediction is judged on each quarter of the
+photographs by a fit to the other three; parts of one photograph are never on both sides. The control is the
 activity alone, which asks the net nothing.
 
 The maps are kept in --cache; each run goes on where the last one stopped, and stops after --minutes.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
 from quality import checksum, chosen, git, rounded
@@ -29,10 +30,10 @@ from relume.files import placing
 from relume.marks.activity import window_mean
 from relume.tasks.evaluate import damaged_by
 from relume.tasks.finish import three_channels
-from relume.tasks.invented import COEFFICIENTS, FLOOR, Coefficients, Evidence, evidence, predicted
+from relume.tasks.invented import COEFFICIENTS, Coefficients, Evidence, averaged, evidence, predicted
 
 HERE = Path(__file__).resolve().parent
-BLOCK = 8
+BLOCK, FOLDS = 8, 4
 PARTS = ("spread", "residual", "damage", "activity")
 WIDE = 33  # pixels, over which a mean error is one of tone
 Maps = dict[str, Any]
@@ -77,31 +78,20 @@ def blocks(plane: Any, power: float = 1.0) -> Any:
     return (tiles**power).mean(axis=(1, 3)).ravel() ** (1 / power)
 
 
-def calibrates(name: str) -> bool:
-    return zlib.crc32(name.rsplit("_", 1)[0].encode()) % 2 == 0
+def fold(name: str) -> int:
+    """Which quarter a photograph belongs to, with all its parts."""
+    return zlib.crc32(name.rsplit("_", 1)[0].encode()) % FOLDS
 
 
 def fitted(maps: list[Maps], model: str) -> Coefficients:
-    """Least squares of the logarithms, every photograph with the same weight; no weight below 0."""
-    from scipy.optimize import lsq_linear
-
-    rows = [
-        np.stack([np.ones_like(blocks(m["detail"])), *(_log(m[part]) for part in PARTS)], 1) for m in maps
-    ]
-    target = np.concatenate([np.log(blocks(m["detail"], 2) + FLOOR) for m in maps])
-    bounds = ([-np.inf, *(0 for _ in PARTS)], np.inf)
-    found = lsq_linear(np.concatenate(rows), target, bounds=bounds).x
-    # The mean of a logarithm is below the logarithm of a mean: the constant is put right by the errors.
-    guess = np.exp(np.concatenate(rows) @ found)
-    found[0] += np.log(np.sqrt(np.mean(np.exp(2 * target)) / np.mean(guess**2)))
-    return Coefficients(*(round(float(value), 3) for value in found), model)
+    """Least squares, every block with the same weight; no coefficient below 0."""
+    rows = [np.stack([np.sqrt(blocks(averaged(m[part]))) for part in PARTS], 1) for m in maps]
+    target = np.concatenate([blocks(m["detail"], 2) for m in maps])
+    found = nnls(np.concatenate(rows), target)[0]
+    return Coefficients(*(round(float(value), 4) for value in found), model)
 
 
-def _log(plane: Any) -> Any:
-    return np.log(blocks(window_mean(plane.astype(np.float64), 9)) + FLOOR)
-
-
-def judged(maps: dict[str, Maps], coefficients: Coefficients) -> dict[str, Any]:
+def judged(maps: dict[str, Maps], coefficients: dict[int, Coefficients]) -> dict[str, Any]:
     """Rank correlations within photographs and over all blocks; predicted and true error by tenths."""
     errors = {each: [blocks(m[each], 2) for m in maps.values()] for each in ("detail", "whole")}
     guesses: dict[str, dict[str, Any]] = {each: {} for each in (*PARTS, "invented")}
@@ -109,7 +99,7 @@ def judged(maps: dict[str, Maps], coefficients: Coefficients) -> dict[str, Any]:
         for each in PARTS:
             guesses[each][name] = blocks(m[each])
         seen = Evidence(*(m[part] for part in PARTS))
-        guesses["invented"][name] = blocks(predicted(seen, coefficients), 2)
+        guesses["invented"][name] = blocks(predicted(seen, coefficients[fold(name)]), 2)
     correlation = {}
     for each, values in guesses.items():
         for kind, truth in errors.items():
@@ -142,9 +132,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     files = chosen(args.photos, 4) if args.quick else chosen(args.photos, None)[args.every - 1 :: args.every]
     maps = collected(files, args)
     model = Restorer(threads=1).bundle
-    calibration = [m for name, m in maps.items() if calibrates(name)]
-    held_out = {name: m for name, m in maps.items() if not calibrates(name)}
-    found = fitted(calibration, model.hash)
+    parts = range(FOLDS)
+    others = {k: fitted([m for n, m in maps.items() if fold(n) != k], model.hash) for k in parts}
+    found = fitted(list(maps.values()), model.hash)
     report = {
         "suite": "invented",
         "version": __version__,
@@ -152,14 +142,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "machine": machine(),
         "model": {"name": model.name, "hash": model.hash},
         "photographs": {
-            "calibration": len(calibration),
-            "held_out": list(held_out),
+            "names": list(maps),
             "sha256": checksum([path for path in files if path.name in maps]),
         },
         "block": BLOCK,
         "coefficients": found._asdict(),
+        "coefficients_by_fold": [each._asdict() for each in others.values()],
         "shipped": COEFFICIENTS._asdict(),
-        **rounded(judged(held_out, found)),
+        **rounded(judged(maps, others)),
     }
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"invented--{args.name}--cpu.json"

@@ -239,8 +239,13 @@ def _rates(rows: list[Rows]) -> Rows:
     made["worst_psnr"] = min(row["psnr"] for row in rows)
     made["ssim"] = float(np.mean([row["ssim"] for row in rows]))
     for key in ("psnr_to_truth", "ssim_to_truth"):
-        if key in rows[0]:
-            made[key] = np.mean([row[key] for row in rows], axis=0).tolist()
+        if key in rows[0]:  # medians: one photograph that comes back as it was would be the whole mean
+            pairs = np.array([row[key] for row in rows])
+            made[key] = {
+                "unmarked": float(np.median(pairs[:, 0])),
+                "marked": float(np.median(pairs[:, 1])),
+                "median_loss": float(np.median(pairs[:, 0] - pairs[:, 1])),
+            }
     return made
 
 

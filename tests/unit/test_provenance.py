@@ -106,7 +106,7 @@ def test_errors_are_2_and_never_a_no(restore: Any, photograph: Path, tmp_path: P
     (tmp_path / "photo.png.json").write_text("{}")
     assert _main("verify", photograph) == 2
     assert restore("--mark", "", out="x.png") == 2 and not (tmp_path / "x.png").exists()
-    assert restore("--sidecar", out="-") == 2
+    assert restore("--sidecar", "-o", "-") == 2  # the last -o counts
 
 
 def test_no_result_without_its_record(restore: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         verdict, record = _verify(args)
     except RelumeError as error:
-        say(str(error))
+        line = str(error)
+        say(f"{args.picture}: {line.removeprefix('picture: ')}" if line.startswith("picture: ") else line)
         return TROUBLE
     except Exception as error:
         if args.verbose:

@@ -25,13 +25,11 @@ Array = NDArray[np.float32]
 
 INVENTED = 0.1  # an expected error above this counts as invented, of the [0,1] range
 WINDOW = 9  # pixels a side, over which the evidence is averaged: single pixels cannot be told
-FLOOR = 0.01  # evidence and errors far below this are all one
 
 
 class Coefficients(NamedTuple):
     """Of :func:`predicted`, and the model that they were fitted for."""
 
-    constant: float
     spread: float
     residual: float
     damage: float
@@ -39,7 +37,13 @@ class Coefficients(NamedTuple):
     model: str
 
 
-COEFFICIENTS = Coefficients(constant=0.0, spread=0.0, residual=0.0, damage=0.0, activity=0.0, model="")
+COEFFICIENTS = Coefficients(
+    spread=0.1926,
+    residual=0.2055,
+    damage=0.0023,
+    activity=0.0928,
+    model="827e72946f53c8cf3ca52a9e37ee3fb0dc9d552b6776232c26e76c148d05b391",
+)
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,15 @@ def evidence(
 def predicted(found: Evidence, coefficients: Coefficients = COEFFICIENTS) -> Array:
     r"""The expected root mean square error around each pixel, H×W in [0,1].
 
-    .. math:: \log(e + ε) = c_0 + \sum_i c_i \log(\bar x_i + ε)
+    .. math:: e = \sum_i c_i \sqrt{\bar x_i}
 
-    with :math:`\bar x_i` the evidence averaged over a window, and ε = 0.01.
+    with :math:`\bar x_i` the evidence averaged over a window. Without any evidence nothing is expected.
     """
     total = sum(
-        getattr(coefficients, part.name) * np.log(averaged(getattr(found, part.name)) + FLOOR)
+        getattr(coefficients, part.name) * np.sqrt(np.maximum(averaged(getattr(found, part.name)), 0))
         for part in fields(found)
     )
-    return np.asarray(np.clip(np.exp(coefficients.constant + total) - FLOOR, 0, 1), np.float32)
+    return np.asarray(np.clip(total, 0, 1), np.float32)
 
 
 def averaged(plane: Array) -> NDArray[np.float64]:
