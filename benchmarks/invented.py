@@ -1,11 +1,11 @@
 """Does a restored picture know where it is wrong?
 
-Held-out photographs, damaged by the recipe. The evidence of relume.tasks.invented (spread over seeds, residual
-of the naive inversion, damage, activity of the result) against the true error, on blocks of 8×8 pixels. The
-error is taken after the best gain and offset per channel: "whole"; "detail" also leaves out its mean over 33×33
-pixels, so that uneven fading does not count as invention. The prediction is judged on each quarter of the
-photographs by a fit to the other three; parts of one photograph are never on both sides. The control is the
-activity alone, which asks the net nothing.
+Held-out photographs, damaged by the recipe. The evidence of relume.tasks.invented (spread over seeds,
+residual of the naive inversion, damage, activity of the result) against the true error, on blocks of 8×8
+pixels. The error is taken after the best gain and offset per channel: "whole"; "detail" also leaves out its
+mean over 33×33 pixels, so that uneven fading does not count as invention. The prediction is judged on each
+quarter of the photographs by a fit to the other three; parts of one photograph are never on both sides. The
+control is the activity alone, which asks the net nothing.
 
 The maps are kept in --cache; each run goes on where the last one stopped, and stops after --minutes.
 """

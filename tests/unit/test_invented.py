@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from relume import bundle, image
 from relume.bundle import Bundle
@@ -66,4 +65,5 @@ def test_the_map_and_the_figures_in_the_report(tiny_bundle: Bundle, tmp_path: Pa
     assert shown.bit_depth == 16 and shown.gray and (shown.height, shown.width) == (40, 50)
     figures = json.loads((tmp_path / "r.json").read_text())["files"][0]["invented"]
     assert figures["calibrated"] is False  # another model than the one that was measured
-    assert figures["mean_expected_error"] == pytest.approx(shown.pixels.mean() * 0.25, rel=0.02)
+    # White is an error of 0.25 or more.
+    assert 1 >= figures["mean_expected_error"] >= shown.pixels.mean() * 0.25 - 1e-4 > 0
