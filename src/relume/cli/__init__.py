@@ -37,6 +37,7 @@ from relume.cli import (
     compare,
     degrade,
     doctor,
+    edit,
     evaluate,
     export,
     generate,
@@ -47,6 +48,7 @@ from relume.cli import (
     restore,
     serve,
     train,
+    verify,
     work,
 )
 from relume.cli.console import INTERRUPTED, say
@@ -56,6 +58,8 @@ from relume.errors import OutOfMemory, RelumeError
 COMMANDS: list[ModuleType] = [
     restore,
     mask,
+    edit,
+    verify,
     compare,
     degrade,
     models,

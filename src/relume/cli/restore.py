@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relume.cli.console import INTERRUPTED, Console, Progress, say
+from relume.cli.invented import WHITE, map_invented
 from relume.cli.jobs import Job, Wanted, plan
 from relume.cli.options import (
     Subparsers,
@@ -24,6 +25,7 @@ from relume.cli.options import (
     memory,
 )
 from relume.cli.pipeline import pipeline
+from relume.cli.proof import Proof, add_proof, to_stdout
 from relume.cli.report import Entry, Report, check_report
 from relume.cli.running import load
 from relume.cli.streams import STREAM, Writing, deliver, read_from
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from relume.tasks import Restoration, Restorer, Settings
 
     Given = tuple[Image, NDArray[np.float32] | None]
+    Seal = Callable[[bytes], None] | None
 
-WHITE = 0.25  # the standard deviation that is white in an uncertainty map
 MANY = 32  # pictures, for which it pays to time the engines first
 
 _EPILOG = """\
@@ -66,6 +68,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     existing.add_argument("--overwrite", action="store_true", help="replace what is there")
     group.add_argument("--report", type=Path, metavar="FILE.json", help="write what became of every input")
+    add_proof(parser)
     add_talk(parser)
 
 
@@ -96,6 +99,12 @@ def _add_restoring(parser: argparse.ArgumentParser) -> None:
         "--uncertainty",
         action="store_true",
         help=f"write the spread over the samples beside the result, 16-bit PNG, white = {WHITE} of the range",
+    )
+    group.add_argument(
+        "--invented",
+        action="store_true",
+        help="write beside the result how far each pixel is expected to be from the truth, as a map like "
+        "that of --uncertainty; the report tells how much is invented (34 evaluations more per tile)",
     )
     group.add_argument(
         "--max-memory", type=memory, metavar="SIZE", help="refuse pictures that need more, such as 2G"
@@ -136,6 +145,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         overwrite=args.overwrite,
         save_mask=args.save_mask,
         uncertainty=args.uncertainty,
+        invented=args.invented,
+        sidecar=args.sidecar or args.sign is not None or (args.mark is not None and not to_stdout(args)),
         samples=args.samples,
     )
 
@@ -163,19 +174,22 @@ def _settings(args: argparse.Namespace) -> "Settings":
 def _told(args: argparse.Namespace) -> dict[str, Any]:
     """The options, as a report keeps them."""
     left_out = {"run", "command", "inputs", "report", "quiet", "verbose"}
-    return {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
+    told = {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
+    # The key of a mark is a secret, and a report is not.
+    return told | {"mark": args.mark is not None, "sign": args.sign is not None}
 
 
 def _all(
     jobs: list[Job], settings: "Settings", args: argparse.Namespace, report: Report, console: Console
 ) -> int:
+    proof = Proof.of(args)
     restorer = functools.cache(lambda: _load(args, report, console))
     progress = Progress(len(jobs), console)
     stages = pipeline(
         list(zip(jobs, report.entries, strict=True)),
         lambda pair: _given(*pair, args),
-        lambda pair, given: _restored(*pair, given, restorer, settings, args, progress),
-        lambda pair, done: _put(*pair, done, args),
+        lambda pair, given: _restored(*pair, given, restorer, settings, args, progress, proof),
+        lambda pair, done: _put(*pair, done, args, proof),
         # A pipe that nobody fills must not be waited for in a thread; a bound on memory is for one picture.
         overlap=len(jobs) > 1 and args.max_memory is None and all(job.source != STREAM for job in jobs),
     )
@@ -237,7 +251,8 @@ def _restored(
     settings: "Settings",
     args: argparse.Namespace,
     progress: Progress,
-) -> "Restoration | None":
+    proof: Proof,
+) -> "tuple[Restoration, Seal] | None":
     """Restores one picture. Its own errors are noted in its entry; those of the model are raised."""
     progress.begin(job.name)
     try:
@@ -246,22 +261,32 @@ def _restored(
         loaded = restorer()
         try:
             done = loaded.restore(given[0], settings, mask=given[1], progress=progress.tiles)
+            entry.seconds |= done.seconds
+            entry.evaluations = done.evaluations
+            if job.invented is not None:
+                map_invented(job.invented, entry, loaded, (given[0], done, settings), args)
+            overwrite = args.overwrite or args.skip_existing
+            seal = proof.seal(job, loaded, settings, done, mask=args.mask, overwrite=overwrite)
         except Exception as error:
             _note(error, entry, args)
             return None
-        entry.seconds |= done.seconds
-        entry.evaluations = done.evaluations
-        return done
+        return done, seal
     finally:
         progress.end()
 
 
-def _put(job: Job, entry: Entry, done: "Restoration | None", args: argparse.Namespace) -> None:
+def _put(
+    job: Job,
+    entry: Entry,
+    done: "tuple[Restoration, Seal] | None",
+    args: argparse.Namespace,
+    proof: Proof,
+) -> None:
     """Writes one result. Errors are noted in its entry."""
     if done is None:
         return
     try:
-        _write(job, entry, done, args)
+        _write(job, entry, *done, args, proof)
         entry.status = "done"
     except Exception as error:
         _note(error, entry, args)
@@ -315,7 +340,14 @@ def _mask_file(job: Job, folder: Path) -> Path:
     raise UsageError(f"no mask for {job.name}: {place} holds neither {names[0]}.png nor {names[1]}.png")
 
 
-def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Namespace) -> None:
+def _write(
+    job: Job,
+    entry: Entry,
+    restoration: "Restoration",
+    seal: "Seal",
+    args: argparse.Namespace,
+    proof: Proof,
+) -> None:
     """Writes what accompanies the result, then the result: where it is, all of it is."""
     from relume import image
 
@@ -330,10 +362,12 @@ def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Na
         spread = (restoration.uncertainty / WHITE).clip(0, 1)[..., None]
         extra.append((job.uncertainty, image.Image(spread, bit_depth=16), plain))
     for path, sample in zip(job.samples, restoration.samples, strict=bool(job.samples)):
-        extra.append((path, sample, writing))
+        extra.append((path, proof.marked(sample), writing))
     for path, picture, how in extra:
         if not (args.skip_existing and path.exists()):  # made before an interruption, by the same options
             deliver(picture, path, how)
             entry.files.append(os.fspath(path))
-    entry.bytes_out = deliver(restoration.image, job.output, writing)
+    entry.bytes_out = deliver(proof.marked(restoration.image), job.output, writing, seal=seal)
+    if job.sidecar is not None:
+        entry.files.append(os.fspath(job.sidecar))
     entry.seconds["write"] = time.perf_counter() - began

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,12 @@ def read_from(source: str | Path) -> "Image":
     return image.read(sys.stdin.buffer.read() if source == STREAM else source)
 
 
-def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
+def deliver(
+    picture: "Image", target: str | Path, writing: Writing, *, seal: Callable[[bytes], None] | None = None
+) -> int:
     """Writes a picture to a file, or to stdout for ``-``; returns its size in bytes.
+
+    ``seal`` is told the bytes of the file before they take its name.
 
     Raises:
         OutputExists: a file stands there, and overwriting was not asked for.
@@ -64,6 +69,7 @@ def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
             keep_metadata=how.keep_metadata,
             quality=how.quality,
             overwrite=how.overwrite,
+            seal=seal,
         )
         return path.stat().st_size
     _check_stdout()
