@@ -6,11 +6,22 @@ and list it in :data:`ESTIMATORS`.
 
 __all__ = ["ESTIMATORS", "Estimator", "corrected", "optical_density"]
 
+from .basic import BASIC
 from .estimator import Estimator, corrected, optical_density
-from .measured import EIGEN_FLATS, FLAT, NONE, TILE_MEDIAN
+from .measured import EIGEN_FLATS, FLAT, NONE, STALE_FLAT, TILE_MEDIAN
 from .smooth import GAUSSIAN, POLYNOMIAL, ROLLING_BALL
 
 ESTIMATORS: dict[str, Estimator] = {
     estimator.name: estimator
-    for estimator in (NONE, ROLLING_BALL, GAUSSIAN, POLYNOMIAL, TILE_MEDIAN, FLAT, EIGEN_FLATS)
+    for estimator in (
+        NONE,
+        ROLLING_BALL,
+        GAUSSIAN,
+        POLYNOMIAL,
+        TILE_MEDIAN,
+        BASIC,
+        FLAT,
+        STALE_FLAT,
+        EIGEN_FLATS,
+    )
 }

@@ -43,6 +43,7 @@ from relume.cli import (
     serve,
     train,
     work,
+    xray,
 )
 from relume.cli.console import INTERRUPTED, say
 from relume.cli.options import Parser
@@ -60,6 +61,7 @@ COMMANDS: list[ModuleType] = [
     export,
     quantize,
     generate,
+    xray,
     serve,
     work,
 ]

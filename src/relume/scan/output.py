@@ -56,12 +56,13 @@ class Provenance:
 
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Layers = Mapping[str, Frame]
 _KEY = "relume provenance"
 
 
 def write(
     path: str | os.PathLike[str],
-    frames: Iterable[Frame],
+    frames: Iterable[Frame | Layers],
     provenance: Provenance,
     *,
     extra: Arrays | None = None,
@@ -73,14 +74,16 @@ def write(
     Args:
         path: where to; ``.h5`` and ``.hdf5`` give Data Exchange, ``.nxs`` NeXus, ``.tif`` and ``.tiff``
             a TIFF stack.
-        frames: the corrected frames, all of one size; an array (N, H, W) or whatever yields them.
+        frames: the corrected frames, all of one size; an array (N, H, W) or whatever yields them. A mapping
+            holds the frame as ``data`` and beside it what becomes a stack of its own (``background``,
+            ``sigma``); HDF5 and NeXus only.
         provenance: how they came about.
         extra: further arrays by name (``background``, ``sigma``, ``positions``); HDF5 and NeXus only.
         pixel_size: in µm.
         overwrite: whether a file that stands there may be replaced.
 
     Raises:
-        UsageError: another suffix, no frame, frames that are not (H, W) of floats or differ in size.
+        UsageError: another suffix, no frame, frames that are not (H, W) of floats or differ in size or names.
         OutputExists: a file stands there and ``overwrite`` is false.
         MissingExtra: HDF5 or NeXus without h5py.
     """
@@ -88,45 +91,62 @@ def write(
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise UsageError(f"cannot write {path.name}: end the name in {', '.join(_WRITERS)}")
-    if extra and writer is _tiff:
-        raise UsageError(f"TIFF holds no {', '.join(extra)} beside the frames; end the name in .h5 or .nxs")
     checked = _checked(frames)
     try:
         first = next(checked)
     except StopIteration as error:
         raise UsageError("there is no frame to write") from error
+    beside = [*(extra or {}), *(name for name in first if name != "data")]
+    if beside and writer is _tiff:
+        raise UsageError(f"TIFF holds no {', '.join(beside)} beside the frames; end the name in .h5 or .nxs")
     with placing(path, overwrite=overwrite) as part:
-        writer(part, first.shape, chain([first], checked), provenance, extra or {}, pixel_size)
+        writer(part, chain([first], checked), provenance, extra or {}, pixel_size)
     return path
 
 
-def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
-    size = None
+def _checked(frames: Iterable[Frame | Layers]) -> Iterator[Layers]:
+    """Every frame as a mapping with ``data`` in it, all of them alike."""
+    first: dict[str, tuple[int, ...]] = {}
     for frame in frames:
-        if frame.ndim != 2 or frame.dtype.kind != "f" or frame.shape != (size or frame.shape):
-            raise UsageError(f"frames are floats (H, W) of one size, not {frame.dtype} {frame.shape}")
-        size = frame.shape
-        yield frame.astype(np.float32, copy=False)
+        layers = frame if isinstance(frame, Mapping) else {"data": frame}
+        shapes = {name: values.shape for name, values in layers.items()}
+        first = first or dict.fromkeys(shapes, layers["data"].shape)
+        for name, values in layers.items():
+            if values.ndim != 2 or values.dtype.kind != "f":
+                raise UsageError(f"{name} is floats (H, W), not {values.dtype} {values.shape}")
+        if shapes != first:
+            raise UsageError(f"frames are of one size and hold the same, not {shapes} after {first}")
+        yield {name: values.astype(np.float32, copy=False) for name, values in layers.items()}
 
 
-def _fill(group: Any, name: str, size: tuple[int, ...], frames: Iterable[Frame]) -> Any:
-    """A chunked dataset that grows by a frame at a time."""
-    data = group.create_dataset(
-        name, (0, *size), "f4", maxshape=(None, *size), chunks=(1, *size), compression="gzip", shuffle=True
-    )
-    for count, frame in enumerate(frames, 1):
-        data.resize(count, axis=0)
-        data[count - 1] = frame
-    return data
+def _fill(group: Any, frames: Iterable[Layers]) -> Any:
+    """Chunked datasets that grow by a frame at a time; the one of the frames is returned."""
+    made: dict[str, Any] = {}
+    for count, layers in enumerate(frames, 1):
+        for name, values in layers.items():
+            if name not in made:
+                size = values.shape
+                made[name] = group.create_dataset(
+                    name,
+                    (0, *size),
+                    "f4",
+                    maxshape=(None, *size),
+                    chunks=(1, *size),
+                    compression="gzip",
+                    shuffle=True,
+                )
+            made[name].resize(count, axis=0)
+            made[name][count - 1] = values
+    return made["data"]
 
 
 def _exchange(
-    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+    part: Path, frames: Iterable[Layers], how: Provenance, extra: Arrays, pixel_size: float | None
 ) -> None:
     with library().File(part, "w") as file:
         file["implements"] = "exchange:process"
         group = file.create_group("exchange")
-        data = _fill(group, "data", size, frames)
+        data = _fill(group, frames)
         data.attrs.update(axes="theta:y:x", description="transmission", units="1")
         for name, values in extra.items():
             group[name] = values
@@ -137,7 +157,7 @@ def _exchange(
 
 
 def _nexus(
-    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+    part: Path, frames: Iterable[Layers], how: Provenance, extra: Arrays, pixel_size: float | None
 ) -> None:
     with library().File(part, "w") as file:
         file.attrs["default"] = "entry"
@@ -145,7 +165,7 @@ def _nexus(
         entry.attrs.update(NX_class="NXentry", default="data")
         group = entry.create_group("data")
         group.attrs.update(NX_class="NXdata", signal="data")
-        _fill(group, "data", size, frames).attrs.update(long_name="transmission", units="1")
+        _fill(group, frames).attrs.update(long_name="transmission", units="1")
         for name, values in extra.items():
             group[name] = values
         if pixel_size:
@@ -166,14 +186,14 @@ def _record(group: Any, how: Provenance) -> None:
 
 
 def _tiff(
-    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+    part: Path, frames: Iterable[Layers], how: Provenance, extra: Arrays, pixel_size: float | None
 ) -> None:
     resolution = {"resolution": (1e4 / pixel_size,) * 2, "resolutionunit": 3} if pixel_size else {}
     text = json.dumps({_KEY: json.loads(how.json())})  # ASCII: TIFF asks for it
     with tifffile.TiffWriter(part, bigtiff=True) as file:
-        for number, frame in enumerate(frames):
+        for number, layers in enumerate(frames):
             file.write(
-                frame,
+                layers["data"],
                 photometric="minisblack",
                 metadata=None,
                 description=text if number == 0 else None,
