@@ -11,7 +11,7 @@ from relume.errors import MissingExtra
 from .estimator import Estimator, Field
 
 # Its releases ask for a SciPy that does not run beside NumPy 2; it works with a newer one all the same.
-INSTALL = 'pip install --no-deps basicpy torch-dct && pip install torch pydantic dask pooch'
+INSTALL = "pip install --no-deps basicpy torch-dct && pip install torch pydantic dask pooch"
 
 
 def basic(image: Field, references: Sequence[Field]) -> Field:

@@ -3,13 +3,14 @@ r"""Results: linear float32 frames as HDF5 (Data Exchange), NeXus or TIFF, with 
 Nothing is clipped and nothing is scaled: a transmission above 1 stays above 1.
 """
 
-__all__ = ["Provenance", "provenance_of", "write"]
+__all__ = ["Provenance", "provenance_of", "write", "write_picture"]
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,7 @@ def write(
         MissingExtra: HDF5 or NeXus without h5py.
     """
     path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise UsageError(f"cannot write {path.name}: end the name in {', '.join(_WRITERS)}")
+    writer = _writer(path)
     checked = _checked(frames)
     try:
         first = next(checked)
@@ -100,8 +99,54 @@ def write(
     if beside and writer is _tiff:
         raise UsageError(f"TIFF holds no {', '.join(beside)} beside the frames; end the name in .h5 or .nxs")
     with placing(path, overwrite=overwrite) as part:
-        writer(part, chain([first], checked), provenance, extra or {}, pixel_size)
+        if writer is _tiff:
+            _tiff(part, chain([first], checked), provenance, pixel_size)
+        else:
+            writer(part, partial(_fill, frames=chain([first], checked)), provenance, extra or {}, pixel_size)
     return path
+
+
+def write_picture(
+    path: str | os.PathLike[str],
+    shape: tuple[int, int],
+    bands: Iterable[Layers],
+    provenance: Provenance,
+    *,
+    extra: Arrays | None = None,
+    pixel_size: float | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes one large picture (H, W) band by band; it is never in memory as a whole.
+
+    HDF5 and NeXus get chunks of 256×256 pixels, as a stack of one frame; TIFF becomes a tiled BigTIFF, which
+    holds ``data`` alone.
+
+    Args:
+        path, provenance, extra, pixel_size, overwrite: as for :func:`write`.
+        shape: (H, W).
+        bands: mappings with ``data`` and what stands beside it, full rows from the top down.
+
+    Raises:
+        UsageError: another suffix, or bands that do not fill the picture.
+        OutputExists, MissingExtra: as for :func:`write`.
+    """
+    path = Path(path)
+    writer = _writer(path)
+    if extra and writer is _tiff:
+        raise UsageError(f"TIFF holds no {', '.join(extra)} beside the frames; end the name in .h5 or .nxs")
+    with placing(path, overwrite=overwrite) as part:
+        if writer is _tiff:
+            _big_tiff(part, shape, bands, provenance, pixel_size)
+        else:
+            writer(part, partial(_paint, shape=shape, bands=bands), provenance, extra or {}, pixel_size)
+    return path
+
+
+def _writer(path: Path) -> Callable[..., None]:
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise UsageError(f"cannot write {path.name}: end the name in {', '.join(_WRITERS)}")
+    return writer
 
 
 def _checked(frames: Iterable[Frame | Layers]) -> Iterator[Layers]:
@@ -141,12 +186,12 @@ def _fill(group: Any, frames: Iterable[Layers]) -> Any:
 
 
 def _exchange(
-    part: Path, frames: Iterable[Layers], how: Provenance, extra: Arrays, pixel_size: float | None
+    part: Path, fill: Callable[[Any], Any], how: Provenance, extra: Arrays, pixel_size: float | None
 ) -> None:
     with library().File(part, "w") as file:
         file["implements"] = "exchange:process"
         group = file.create_group("exchange")
-        data = _fill(group, frames)
+        data = fill(group)
         data.attrs.update(axes="theta:y:x", description="transmission", units="1")
         for name, values in extra.items():
             group[name] = values
@@ -157,7 +202,7 @@ def _exchange(
 
 
 def _nexus(
-    part: Path, frames: Iterable[Layers], how: Provenance, extra: Arrays, pixel_size: float | None
+    part: Path, fill: Callable[[Any], Any], how: Provenance, extra: Arrays, pixel_size: float | None
 ) -> None:
     with library().File(part, "w") as file:
         file.attrs["default"] = "entry"
@@ -165,7 +210,7 @@ def _nexus(
         entry.attrs.update(NX_class="NXentry", default="data")
         group = entry.create_group("data")
         group.attrs.update(NX_class="NXdata", signal="data")
-        _fill(group, frames).attrs.update(long_name="transmission", units="1")
+        fill(group).attrs.update(long_name="transmission", units="1")
         for name, values in extra.items():
             group[name] = values
         if pixel_size:
@@ -185,11 +230,14 @@ def _record(group: Any, how: Provenance) -> None:
     group["provenance"] = how.json()
 
 
-def _tiff(
-    part: Path, frames: Iterable[Layers], how: Provenance, extra: Arrays, pixel_size: float | None
-) -> None:
+def _tags(how: Provenance, pixel_size: float | None) -> tuple[dict[str, Any], str]:
+    """Resolution and description of a TIFF file."""
     resolution = {"resolution": (1e4 / pixel_size,) * 2, "resolutionunit": 3} if pixel_size else {}
-    text = json.dumps({_KEY: json.loads(how.json())})  # ASCII: TIFF asks for it
+    return resolution, json.dumps({_KEY: json.loads(how.json())})  # ASCII: TIFF asks for it
+
+
+def _tiff(part: Path, frames: Iterable[Layers], how: Provenance, pixel_size: float | None) -> None:
+    resolution, text = _tags(how, pixel_size)
     with tifffile.TiffWriter(part, bigtiff=True) as file:
         for number, layers in enumerate(frames):
             file.write(
@@ -201,6 +249,71 @@ def _tiff(
                 predictor=3,
                 **resolution,
             )
+
+
+_SQUARE = 256
+
+
+def _paint(group: Any, shape: tuple[int, int], bands: Iterable[Layers]) -> Any:
+    """Datasets (1, H, W) of one frame, filled band by band; the one of the picture is returned."""
+    chunk = (1, *(min(_SQUARE, side) for side in shape))
+    made: dict[str, Any] = {}
+    top = 0
+    for layers in bands:
+        for name, rows in layers.items():
+            if name not in made:
+                made[name] = group.create_dataset(
+                    name,
+                    (1, *shape),
+                    "f4",
+                    chunks=chunk,
+                    compression="gzip",
+                    compression_opts=1,
+                    shuffle=True,
+                )
+            made[name][0, top : top + len(rows)] = rows
+        top += len(layers["data"])
+    _check_filled(top, shape)
+    return made["data"]
+
+
+def _check_filled(rows: int, shape: tuple[int, int]) -> None:
+    if rows != shape[0]:
+        raise UsageError(f"{rows} rows do not fill a picture of {shape[0]}")
+
+
+def _big_tiff(
+    part: Path, shape: tuple[int, int], bands: Iterable[Layers], how: Provenance, pixel_size: float | None
+) -> None:
+    resolution, text = _tags(how, pixel_size)
+    with tifffile.TiffWriter(part, bigtiff=True) as file:
+        file.write(
+            _squares(shape, bands),
+            shape=shape,
+            dtype="f4",
+            tile=(_SQUARE, _SQUARE),
+            photometric="minisblack",
+            metadata=None,
+            description=text,
+            compression="zlib",
+            predictor=3,
+            **resolution,
+        )
+
+
+def _squares(shape: tuple[int, int], bands: Iterable[Layers]) -> Iterator[Frame]:
+    """Full squares, row by row, out of bands of any height."""
+    waiting = np.zeros((0, shape[1]), np.float32)
+    rows = 0
+    for layers in bands:
+        waiting = np.concatenate([waiting, np.asarray(layers["data"], np.float32)])
+        rows += len(layers["data"])
+        while len(waiting) >= _SQUARE or (rows == shape[0] and len(waiting)):
+            strip, waiting = waiting[:_SQUARE], waiting[_SQUARE:]
+            full = np.zeros((_SQUARE, -(-shape[1] // _SQUARE) * _SQUARE), np.float32)
+            full[: len(strip), : shape[1]] = strip
+            yield from np.split(full, full.shape[1] // _SQUARE, axis=1)
+    _check_filled(rows, shape)
 
 
 def provenance_of(path: str | os.PathLike[str]) -> Provenance:

@@ -78,7 +78,10 @@ def report(path: Path, frames: Sequence[Shown], *, method: str, overwrite: bool 
     with placing(path, overwrite=overwrite) as part:
         if path.suffix.lower() == ".png":
             whole = np.concatenate(
-                [np.pad(s, ((0, 0), (0, max(t.shape[1] for t in sheets) - s.shape[1]), (0, 0))) for s in sheets]
+                [
+                    np.pad(s, ((0, 0), (0, max(t.shape[1] for t in sheets) - s.shape[1]), (0, 0)))
+                    for s in sheets
+                ]
             )
             Image.fromarray(whole).save(part, "PNG")
         else:
@@ -133,7 +136,9 @@ def _line(picture: Field, axis: int) -> npt.NDArray[np.float64]:
     return np.asarray(np.nanmedian(band, axis=axis), np.float64)
 
 
-def _profile(draw: Any, box: tuple[int, int, int, int], lines: Sequence[Field], label: str, font: Any) -> None:
+def _profile(
+    draw: Any, box: tuple[int, int, int, int], lines: Sequence[Field], label: str, font: Any
+) -> None:
     left, top, right, _ = box
     low, high = (float(f(np.concatenate(lines))) for f in (np.nanmin, np.nanmax))
     span = max(high - low, 1e-9)
@@ -163,7 +168,9 @@ def _page(frames: Sequence[Shown], sheets: Sequence[npt.NDArray[np.uint8]], meth
         data = io.BytesIO()
         Image.fromarray(picture).save(data, "PNG")
         source = base64.b64encode(data.getvalue()).decode()
-        pictures.append(f'<img src="data:image/png;base64,{source}" alt="{name}: raw, background, corrected">')
+        pictures.append(
+            f'<img src="data:image/png;base64,{source}" alt="{name}: raw, background, corrected">'
+        )
     return _PAGE.substitute(method=html.escape(method), rows="\n".join(rows), pictures="\n".join(pictures))
 
 

@@ -5,9 +5,9 @@ __all__ = ["COMMANDS", "add"]
 from types import ModuleType
 
 from relume.cli.options import Subparsers
-from relume.cli.xray import correct
+from relume.cli.xray import correct, mosaic
 
-COMMANDS: list[ModuleType] = [correct]
+COMMANDS: list[ModuleType] = [correct, mosaic]
 
 
 def add(subparsers: "Subparsers") -> None:

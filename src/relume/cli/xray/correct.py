@@ -47,7 +47,11 @@ def add(subparsers: "Subparsers") -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="RAW", help=".xrm, .txrm, HDF5, NeXus, TIFF, or a folder of tiles"
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="RAW",
+        help=".xrm, .txrm, HDF5, NeXus, TIFF, or a folder of tiles",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a file or a folder")
     parser.add_argument("--method", default="pix2pix", metavar="NAME", help="see below (default: pix2pix)")
@@ -145,7 +149,9 @@ def _series(scans: "dict[Path, Scan]") -> list[Any]:
 
     sizes = [scan.frames.size for scan in scans.values()]
     size = max(set(sizes), key=sizes.count) if sizes else None
-    places = [(scan, i) for scan in scans.values() if scan.frames.size == size for i in range(len(scan.frames))]
+    places = [
+        (scan, i) for scan in scans.values() if scan.frames.size == size for i in range(len(scan.frames))
+    ]
     if len(places) < 3:
         raise UsageError("the method needs a series of three frames or more; give them all as RAW")
     return [scan.frames[i] for scan, i in places[:: -(-len(places) // TILES)]]
@@ -171,7 +177,12 @@ def _one(
         say(f"note: {scan.path.name}: no dark level is known; without --dark densities come out too small")
     flats = list(scan.flats) if scan.flats is not None and method.needs == "flats" else references
     found = correct.correct(
-        scan.frames, method=method, dark=dark, references=flats, scale=scan.flat_scale, uncertainty=args.uncertainty
+        scan.frames,
+        method=method,
+        dark=dark,
+        references=flats,
+        scale=scan.flat_scale,
+        uncertainty=args.uncertainty,
     )
     levels = np.zeros(len(scan.frames))
     every = -(-len(scan.frames) // _SHOWN)
@@ -182,13 +193,19 @@ def _one(
             levels[number] = one.level
             if number % every == 0 and args.report is not None:
                 raw = scan.frames[number] - dark
-                shown.append(Shown(f"{scan.path.name}, frame {number + 1}", raw, one.background, one.transmission))
+                shown.append(
+                    Shown(f"{scan.path.name}, frame {number + 1}", raw, one.background, one.transmission)
+                )
             yield _layers(one, scan, target, args)
             progress.tiles(number + 1, len(scan.frames))
 
     names, sums = checksums(scan)
     how = Provenance(
-        method.name, _parameters(method, dark, scan, args), correct.gauge(method.name), source=names, checksums=sums
+        method.name,
+        _parameters(method, dark, scan, args),
+        correct.gauge(method.name),
+        source=names,
+        checksums=sums,
     )
     extra = {} if _plain(target) else {"level": levels} | _places(scan)
     write(target, frames(), how, extra=extra, pixel_size=scan.pixel_size, overwrite=args.overwrite)
