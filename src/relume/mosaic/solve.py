@@ -16,7 +16,7 @@ from .balance import Balance, Gauge, Prior, balance, equations
 from .looks import Field, Looks
 from .overlap import Places, neighbours
 from .places import places
-from .registration import GATE, Link, details, link, pattern
+from .registration import GATE, Details, Link, link
 from .work import Work
 
 Tell = Callable[[str, int, int], None]
@@ -101,13 +101,14 @@ def _links(looks: Looks, nominal: Places, radius: int, work: Work | None, tell: 
     pairs = neighbours(nominal, looks.shape, least=4, grow=radius)
     if all(pair in known for pair in pairs):
         return [known[pair] for pair in pairs]
-    common = pattern(looks)
-    fine = _Details(looks, common)
+    fine = Details(looks)
     found = []
     for number, (i, j) in enumerate(pairs):
         if (i, j) not in known:
             apart = nominal[j] - nominal[i]
-            known[i, j] = link(fine[i], fine[j], (float(apart[0]), float(apart[1])), radius, (i, j))
+            known[i, j] = link(
+                fine[i], fine[j], fine.mask, (float(apart[0]), float(apart[1])), radius, (i, j)
+            )
             if work is not None:
                 work.add(known[i, j])
         found.append(known[i, j])
@@ -158,17 +159,6 @@ class _Residual:
         if self._held is None:
             return look
         return np.asarray(look - self._held.slow(number, self._looks.shape))
-
-
-class _Details(Looks):
-    """What is fine in the tiles, with a cache of its own."""
-
-    def __init__(self, looks: Looks, common: Field) -> None:
-        self._from, self._common = looks, common
-        super().__init__(looks.tiles, looks.dark)
-
-    def _read(self, number: int) -> Any:
-        return details(self._from[number], self._common)
 
 
 def _brightest(looks: Looks, common: Field, held: Balance) -> float:

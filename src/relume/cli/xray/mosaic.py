@@ -22,7 +22,7 @@ Parts that are done lie in a hidden folder beside OUT until it is whole: the sam
 interruption. Overlaps leave open a ramp and a bowl over the whole mosaic; what holds them, and how well, is in the
 provenance of OUT.
 """
-_ASSUMED = 0.06  # of a tile, where nothing says how far they overlap
+_ASSUMED = 0.135  # of a tile, where nothing says how far they overlap; with the radius, 2 to 25 %
 _STAGES = ("registration", "field", "gains", "fusion")
 
 
@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Makes a mosaic."""
     need("xray", "relume xray mosaic")
     from relume.mosaic import Prior, Settings
+    from relume.mosaic.registration import GATE
     from relume.tasks.mosaic import write_mosaic
 
     check_output(args.output, overwrite=args.overwrite)
@@ -85,7 +86,13 @@ def run(args: argparse.Namespace) -> int:
     dark = dark_of(scan, args.dark)
     flat = scan.flats.mean() - dark if args.reference is not None and scan.flats is not None else None
     assumed = _edge_to_edge(scan)
-    radius = args.radius if args.radius is not None else min(scan.frames.size) // 12 if assumed else None
+    radius = (
+        args.radius
+        if args.radius is not None
+        else int(0.117 * min(scan.frames.size))
+        if assumed and args.overlap is None
+        else None
+    )
     spread = args.gain_spread or (0.02 if args.mode == "absorption" else 0.15)
     progress = Progress(len(_STAGES), console)
 
@@ -109,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         progress.close()
     found = made.solution
-    accepted = sum(link.ncc >= 0.6 for link in found.links)
+    accepted = sum(link.ncc >= GATE for link in found.links)
     size = f"{made.shape[1]}×{made.shape[0]}"
     console.note(
         f"{args.input} → {args.output}  {len(scan.frames)} tiles, {size}{', gone on' if made.resumed else ''}"
