@@ -43,7 +43,7 @@ class Details(Looks):
         from scipy.ndimage import uniform_filter
 
         self._from = looks
-        self._width = max(7, min(looks.shape) // 8) | 1
+        self._width = max(7, min(looks.shape) // 16) | 1
         chosen = range(0, len(looks), -(-len(looks) // _SAMPLE))
         light = np.median(np.stack([looks[i] - np.median(looks[i]) for i in chosen]), axis=0)
         self._common = np.median(np.stack([self._fine(looks[i]) for i in chosen]), axis=0)
@@ -57,7 +57,7 @@ class Details(Looks):
         return np.clip(fine, -limit, limit).astype(np.float32)
 
     def _fine(self, look: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """Smoothed by a 256th of a tile's side, less the mean over an eighth of it."""
+        """Smoothed by a 256th of a tile's side, less the mean over a sixteenth of it."""
         from scipy.ndimage import gaussian_filter, uniform_filter
 
         own = np.clip(look - np.median(look), -1.5, 1.5).astype(np.float32)

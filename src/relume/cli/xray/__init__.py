@@ -5,9 +5,9 @@ __all__ = ["COMMANDS", "add"]
 from types import ModuleType
 
 from relume.cli.options import Subparsers
-from relume.cli.xray import correct, mosaic
+from relume.cli.xray import correct, evaluate, mosaic, simulate
 
-COMMANDS: list[ModuleType] = [correct, mosaic]
+COMMANDS: list[ModuleType] = [correct, mosaic, simulate, evaluate]
 
 
 def add(subparsers: "Subparsers") -> None:
