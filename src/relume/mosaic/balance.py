@@ -31,6 +31,7 @@ _P = 5
 _Q = 14
 _CELLS = 32  # along a side of a tile
 _HUBER = 1.345
+_MODES = 12  # how many of the weakest are told
 _OPEN = 1e-12  # of the median diagonal: zero to rounding
 
 
@@ -64,7 +65,7 @@ class Equations(NamedTuple):
 class Gauge(NamedTuple):
     """What overlaps leave open, and what holds it.
 
-    ``eigenvalues``: the smallest of the equations without priors, over their median diagonal; ``open_modes`` of
+    ``eigenvalues``: the smallest of the equations for c and d without priors, over their median diagonal; ``open_modes`` of
     them are 0 as far as anybody can tell (below 1e-12). ``deviations``: how well each of these modes is held by
     the priors, as one standard deviation of the gains along it. ``fixed_by`` says by what.
     """
@@ -236,23 +237,30 @@ def _priors(n: int, levels: Field, prior: Prior) -> tuple[Any, Field]:
 
 
 def _gauge(seen: Any, held: Any, n: int, prior: Prior) -> Gauge:
-    """The modes of least eigenvalue of the overlaps alone, and how the priors hold them."""
-    from scipy.sparse import eye_array
-    from scipy.sparse.linalg import eigsh, splu
+    """The modes of gains and slow modes of least eigenvalue, and how the priors hold them.
 
-    count = min(12, seen.shape[0] - 2)
-    scale = float(np.median(seen.diagonal()[:n])) or 1.0
-    start = np.random.default_rng(0).standard_normal(seen.shape[0])
-    shifted = (seen / scale + 1e-9 * eye_array(seen.shape[0])).tocsc()
-    values, vectors = eigsh(shifted, k=count, sigma=0, v0=start)
-    order = np.argsort(values)
-    values, vectors = values[order] - 1e-9, vectors[:, order]
-    spread = vectors.T @ splu(held.tocsc()).solve(vectors)
-    opened = values < _OPEN
-    tilts = np.sqrt(np.maximum(np.diagonal(spread), 0)) * np.sqrt((vectors[:n] ** 2).mean(0))
+    By inverse iteration of a block: the open modes share one eigenvalue, of which a single vector finds one.
+    """
+    from scipy.sparse import eye_array
+    from scipy.sparse.linalg import splu
+
+    size = n * (1 + _P)
+    count = min(_MODES, size - 1)
+    own = seen.tocsr()[:size, :size]
+    scale = float(np.median(own.diagonal()[:n])) or 1.0
+    solver = splu((own / scale + 1e-9 * eye_array(size)).tocsc())
+    block = np.random.default_rng(0).standard_normal((size, min(2 * count, size)))
+    for _ in range(8):
+        block = np.linalg.qr(solver.solve(block))[0]
+    values, turn = np.linalg.eigh(block.T @ (own @ block) / scale)
+    vectors = np.zeros((seen.shape[0], count))
+    vectors[:size] = (block @ turn)[:, :count]
+    spread = np.diagonal(vectors.T @ splu(held.tocsc()).solve(vectors))
+    # of the gains along the mode, as an rms over the tiles
+    deviations = np.sqrt(np.maximum(spread, 0) * (vectors[:n] ** 2).mean(0))
     return Gauge(
-        open_modes=int(opened.sum()),
-        eigenvalues=[float(max(v, 0.0)) for v in values],
-        deviations=[float(t) for t in tilts],
+        open_modes=int((values[:count] < _OPEN).sum()),
+        eigenvalues=[float(max(v, 0.0)) for v in values[:count]],
+        deviations=[float(d) for d in deviations],
         fixed_by={name: float(value) for name, value in asdict(prior).items()},
     )

@@ -149,7 +149,7 @@ def _measured(args: argparse.Namespace) -> Rows:
     if np.any(dark):
         scan = replace(scan, darks=memory(np.broadcast_to(np.asarray(dark, np.float32), scan.frames.size)))
     methods = [
-        each for each in _methods(args) if each.needs != "tiles" and each.name not in ("flat", "stale-flat")
+        each for each in _methods(args) if each.needs == "nothing"
     ]
     return {name: [figures] for name, figures in against_reference(scan, methods).items()}
 
