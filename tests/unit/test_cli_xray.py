@@ -56,7 +56,9 @@ def test_simulated_files_are_what_they_say(session: Path, tiles: Path) -> None:
     assert raw.dtype == np.uint16 and raw.shape == (64, 64)
     assert len(open_scan(tiles).frames) == 9
     assert provenance_of(tiles / "truth.h5").parameters["seed"] == 200_003
-    assert _main("xray", "simulate", "-o", session, "--images", 1, "--size", 64, "-q") == 2  # nothing is replaced
+    assert (
+        _main("xray", "simulate", "-o", session, "--images", 1, "--size", 64, "-q") == 2
+    )  # nothing is replaced
     assert _main("xray", "simulate", "-o", session / "new", "--kind", "cheese") == 2
 
 
@@ -253,9 +255,16 @@ def test_measured_files_from_end_to_end(tmp_path: Path) -> None:
     if not SHARED.exists():
         pytest.skip("the measured files are not beside the checkout")
     pytest.importorskip("olefile")
-    chip, tooth, battery = SHARED / "xrm" / "test_chip00.xrm", SHARED / "hdf5_tooth" / "tooth.h5", SHARED / "txm_sb_2x2"
+    chip, tooth, battery = (
+        SHARED / "xrm" / "test_chip00.xrm",
+        SHARED / "hdf5_tooth" / "tooth.h5",
+        SHARED / "txm_sb_2x2",
+    )
     report = tmp_path / "r.png"
-    assert _main("xray", "correct", chip, "-o", tmp_path / "c.h5", "--method", "flat", "--report", report, "-q") == 0
+    assert (
+        _main("xray", "correct", chip, "-o", tmp_path / "c.h5", "--method", "flat", "--report", report, "-q")
+        == 0
+    )
     assert open_scan(tmp_path / "c.h5").pixel_size == pytest.approx(0.0779, abs=1e-3) or report.exists()
     assert _main("xray", "correct", tooth, "-o", tmp_path / "t.tif", "--method", "flat", "-q") == 0
     frames = open_scan(tmp_path / "t.tif").frames

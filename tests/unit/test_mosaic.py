@@ -37,7 +37,12 @@ def scenery(side: int, seed: int = 0, cells: int = 6) -> np.ndarray:
 
 
 def made(
-    field: np.ndarray, gains: np.ndarray, slow: np.ndarray | None = None, *, noise: float = 0.0, cells: int = 6
+    field: np.ndarray,
+    gains: np.ndarray,
+    slow: np.ndarray | None = None,
+    *,
+    noise: float = 0.0,
+    cells: int = 6,
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Tiles, corners and ln T of the canvas, by the model that the solver inverts."""
     corners = grid()
@@ -102,7 +107,9 @@ def test_false_links_do_not_pull_and_missing_ones_follow_the_turned_stage() -> N
     for number, (i, j) in enumerate(neighbours(nominal, (N, N), least=4)):
         apart = true[j] - true[i]
         if number % 6 == 0:
-            links.append(Link(i, j, (float(apart[0]) + 9, float(apart[1]) - 7), 0.9))  # sure of itself, and wrong
+            links.append(
+                Link(i, j, (float(apart[0]) + 9, float(apart[1]) - 7), 0.9)
+            )  # sure of itself, and wrong
         else:
             links.append(Link(i, j, (float(apart[0]), float(apart[1])), 0.9))
     found = places(nominal, links)
@@ -136,7 +143,8 @@ def test_gradients_see_past_a_sample_that_fills_the_tiles_where_a_median_does_no
     tiles, _, _ = made(field, np.zeros(K * K), cells=40)
     looks = Looks(tiles)
     errors = [
-        (FIELDS[name](lambda i: looks[i], len(looks), looks.shape) - field).std() for name in ("gradients", "location")
+        (FIELDS[name](lambda i: looks[i], len(looks), looks.shape) - field).std()
+        for name in ("gradients", "location")
     ]
     assert errors[0] < 0.4 * errors[1]
 

@@ -15,7 +15,8 @@ INSTALL = "pip install --no-deps basicpy torch-dct && pip install torch pydantic
 
 
 def basic(image: Field, references: Sequence[Field]) -> Field:
-    """The flat field that BaSiCPy fits to the references on a grid of 128×128, otherwise with its own settings.
+    """The flat field that BaSiCPy fits to the references on a grid of 128×128, otherwise with its own
+    settings.
 
     Source: Peng et al., *A BaSiC tool for background and shading correction of optical microscopy images*,
     2017.

@@ -24,7 +24,7 @@ def camera(counts: npt.NDArray[np.floating]) -> tuple[float, float]:
     sides = [axis for axis, side in enumerate(values.shape) if side >= 3]  # a sinogram may have two rows
     inner = tuple(slice(1, -1) if axis in sides else slice(None) for axis in (0, 1))
     pairs = [np.roll(values, 1, axis) + np.roll(values, -1, axis) for axis in sides]
-    middle = (sum(pairs) / max(2 * len(pairs), 1) if pairs else values)[inner]
+    middle = (np.sum(pairs, axis=0) / (2 * len(pairs)) if pairs else values)[inner]
     off = (values[inner] - middle).ravel() / np.sqrt(_APART[len(pairs)])
     order = np.array_split(np.argsort(middle, axis=None), 10)
     level = np.array([np.median(middle.ravel()[part]) for part in order])
@@ -32,8 +32,8 @@ def camera(counts: npt.NDArray[np.floating]) -> tuple[float, float]:
     return _line(level, variance)
 
 
-# Variance of a pixel less the mean of its 0, 2 or 4 neighbours, of unit noise correlated by 0.18, 0.03 and 0 at
-# distances 1, √2 and 2.
+# Variance of a pixel less the mean of its 0, 2 or 4 neighbours, of unit noise correlated by 0.18, 0.03 and 0
+# at distances 1, √2 and 2.
 _APART = (1.0, 1 + 0.5 - 2 * 0.18, 1 + 0.265 - 2 * 0.18)
 
 

@@ -32,7 +32,8 @@ from .solve import Settings, Solution, solve
 
 
 class Mosaic(NamedTuple):
-    """T and its standard deviation (H,W), nan where no tile is; where the upper left pixel lies; what was found."""
+    """T and its standard deviation (H,W), nan where no tile is; where the upper left pixel lies; what was
+    found."""
 
     transmission: npt.NDArray[np.float32]
     sigma: npt.NDArray[np.float32]

@@ -6,8 +6,8 @@ On what two tiles share, S falls out of the difference. The unknowns are c (gain
 tile) and q (a slow error of the field F, the same for all), found at once by reweighted least squares with
 Huber's weights; errors do not add up along a path of tiles.
 
-The differences leave a gauge: a constant, and S of degree 1 and 2 over the mosaic, which gains and slow modes can
-imitate tile by tile. Priors fix them, and :class:`Gauge` says how well.
+The differences leave a gauge: a constant, and S of degree 1 and 2 over the mosaic, which gains and slow
+modes can imitate tile by tile. Priors fix them, and :class:`Gauge` says how well.
 
 Source: Huber, *Robust estimation of a location parameter*, 1964.
 """
@@ -40,9 +40,9 @@ class Prior:
     """Standard deviations of logarithms, which fix what overlaps leave open.
 
     Args:
-        gain: of a tile's gain; 0.02 where only the beam moves, 0.15 where a tile's gain depends on its sample.
-        sample: of a tile's mean ln T about that of the whole mosaic: no side of the sample is thicker.
-        step: of what a slow mode changes from one tile to the next.
+        gain: of a tile's gain; 0.02 where only the beam moves, 0.15 where a tile's gain depends on its
+        sample. sample: of a tile's mean ln T about that of the whole mosaic: no side of the sample is
+        thicker. step: of what a slow mode changes from one tile to the next.
         memory: the share of a slow mode that is left a tile later.
         field: of each coefficient of q.
     """
@@ -65,9 +65,10 @@ class Equations(NamedTuple):
 class Gauge(NamedTuple):
     """What overlaps leave open, and what holds it.
 
-    ``eigenvalues``: the smallest of the equations for c and d without priors, over their median diagonal; ``open_modes`` of
-    them are 0 as far as anybody can tell (below 1e-12). ``deviations``: how well each of these modes is held by
-    the priors, as one standard deviation of the gains along it. ``fixed_by`` says by what.
+    ``eigenvalues``: the smallest of the equations for c and d without priors, over their median diagonal;
+    ``open_modes`` of them are 0 as far as anybody can tell (below 1e-12). ``deviations``: how well each of
+    these modes is held by the priors, as one standard deviation of the gains along it. ``fixed_by`` says by
+    what.
     """
 
     open_modes: int
@@ -127,7 +128,7 @@ def equations(looks: Looks, field: Field, places: Places, pairs: Sequence[tuple[
         if min(area.shape) < 2:
             continue
         ratio = (looks[i] - flat)[area.here] - (looks[j] - flat)[area.there]
-        value, here, there = _cells(ratio, area.here, area.there, looks.shape)
+        value, here, there = _cells(ratio, area.here, places[j] - places[i], looks.shape)
         rows = done + np.arange(len(value))
         p, q = polynomials(*here, COMMON), polynomials(*there, COMMON)
         blocks.append(_block(rows, i, j, p, q, n))
@@ -144,12 +145,14 @@ def equations(looks: Looks, field: Field, places: Places, pairs: Sequence[tuple[
 def _cells(
     ratio: npt.NDArray[np.floating],
     here: tuple[slice, slice],
-    there: tuple[slice, slice],
+    offset: Field,
     size: tuple[int, int],
 ) -> tuple[Field, tuple[Field, Field], tuple[Field, Field]]:
     """Medians over cells, and their centres in both tiles as (y, x) from −1 to 1.
 
-    What does not fill a cell at the lower and right border of the overlap is left out.
+    What does not fill a cell at the lower and right border of the overlap is left out. Centres in the other
+    tile follow from the offset as it is, not as it is rounded: the open modes are open only if places are
+    consistent.
     """
     counts, steps = zip(
         *(_cell(length, side) for length, side in zip(ratio.shape, size, strict=True)), strict=True
@@ -159,15 +162,18 @@ def _cells(
     found = np.median(cells.swapaxes(1, 2).reshape(*counts, -1), axis=-1)
     middle = [(np.arange(count) + 0.5) * step for count, step in zip(counts, steps, strict=True)]
     centres = []
-    for area in (here, there):
-        lines = [2 * (m + s.start) / side - 1 for m, s, side in zip(middle, area, size, strict=True)]
+    for moved in (np.zeros(2), offset):
+        lines = [
+            2 * (m + s.start - d) / side - 1 for m, s, d, side in zip(middle, here, moved, size, strict=True)
+        ]
         grid = np.meshgrid(*lines, indexing="ij")
         centres.append((grid[0].ravel(), grid[1].ravel()))
     return found.ravel().astype(np.float64), centres[0], centres[1]
 
 
 def _cell(length: int, side: int) -> tuple[int, int]:
-    """How many cells fit into a length, and their width: a 32nd of a tile, or all of it where it is narrower."""
+    """How many cells fit into a length, and their width: a 32nd of a tile, or all of it where it is
+    narrower."""
     step = min(length, max(1, side // _CELLS))
     return length // step, step
 

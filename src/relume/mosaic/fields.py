@@ -1,7 +1,7 @@
 r"""Estimators of the field that all tiles have in common, by name.
 
-Each takes ``level(i)``, ln counts of a tile less its gain and slow modes; the number of tiles; (H,W); and gives F
-(H,W), whose constant means nothing.
+Each takes ``level(i)``, ln counts of a tile less its gain and slow modes; the number of tiles; (H,W); and
+gives F (H,W), whose constant means nothing.
 """
 
 __all__ = ["FIELDS", "Common"]

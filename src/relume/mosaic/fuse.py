@@ -1,4 +1,5 @@
-r"""Tiles to one picture: each over its light, laid where it belongs, weighted by inverse variance and a ramp."""
+r"""Tiles to one picture: each over its light, laid where it belongs, weighted by inverse variance and a
+ramp."""
 
 __all__ = ["Band", "Canvas", "bands", "canvas"]
 
@@ -23,13 +24,14 @@ class Canvas(NamedTuple):
     rows: int
 
     @property
-    def count(self) -> int:
+    def bands(self) -> int:
         """How many bands there are."""
         return -(-self.shape[0] // self.rows)
 
 
 class Band(NamedTuple):
-    """Rows ``top`` … of the picture: transmission T and one standard deviation of it; nan where no tile is."""
+    """Rows ``top`` … of the picture: transmission T and one standard deviation of it; nan where no tile
+    is."""
 
     top: int
     transmission: npt.NDArray[np.float32]
@@ -51,9 +53,9 @@ def bands(
     .. math:: \hat T = \frac{\sum_i w_i\, I_i/L_i}{\sum_i w_i}, \qquad
         w_i = \frac{r_i}{\operatorname{var}(L_i)/L_i^2}, \qquad L_i = e^{c_i + d_i\cdot P + F}
 
-    L is what an empty field would count, r falls to 0 at the tile's border. The variance is that of L and not of
-    the counts, which would prefer a pixel that is dark by chance. Tiles are moved by fractions of a pixel with
-    cubic splines. sigma is the camera's noise and the gauge's freedom.
+    L is what an empty field would count, r falls to 0 at the tile's border. The variance is that of L and
+    not of the counts, which would prefer a pixel that is dark by chance. Tiles are moved by fractions of a
+    pixel with cubic splines. sigma is the camera's noise and the gauge's freedom.
 
     Args:
         looks, found, on: the tiles, what is known of them, and the picture.
@@ -61,7 +63,7 @@ def bands(
     """
     ramp = _ramp(looks.shape, found.places)
     usable = found.field > np.log(_DARK)
-    for number in range(on.count) if wanted is None else wanted:
+    for number in range(on.bands) if wanted is None else wanted:
         top = number * on.rows
         height = min(on.rows, on.shape[0] - top)
         yield _band(looks, found, on, top, height, np.where(usable, ramp, 0.0))

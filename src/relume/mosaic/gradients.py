@@ -3,6 +3,7 @@ r"""The common field from gradients: an edge of the sample lies in few tiles, a 
 __all__ = ["gradients", "integrate"]
 
 import numpy as np
+import numpy.typing as npt
 
 from .location import biweight, location
 from .looks import Field, Level
@@ -15,9 +16,9 @@ def gradients(level: Level, count: int, shape: tuple[int, int]) -> Field:
 
     .. math:: \min_F \sum_r \lVert \nabla F(r) - \operatorname{loc}_i \nabla x_i(r) \rVert^2
 
-    A sample that is flat between its edges falls out, however much of the tiles it covers; gains do so always.
-    Gradients are those of means over cells of a 128th of a tile; what is finer is the location over the tiles
-    (:mod:`.location`). Memory: 16,384 floats a tile.
+    A sample that is flat between its edges falls out, however much of the tiles it covers; gains do so
+    always. Gradients are those of means over cells of a 128th of a tile; what is finer is the location over
+    the tiles (:mod:`.location`). Memory: 16,384 floats a tile.
 
     Source: Weiss, *Deriving intrinsic images from image sequences*, 2001.
     """
@@ -60,7 +61,7 @@ def integrate(down: Field, right: Field) -> Field:
     return np.asarray(fft.idctn(spectrum, norm="ortho"))
 
 
-def _means(x: Field, step: int) -> Field:
+def _means(x: npt.NDArray[np.floating], step: int) -> Field:
     """Means of cells; what does not fill one at the lower and right border belongs to the last."""
     rows, columns = (np.arange(side // step) * step for side in x.shape)
     total = np.add.reduceat(np.add.reduceat(np.asarray(x, np.float64), rows, 0), columns, 1)
@@ -77,5 +78,5 @@ def _enlarged(cells: Field, shape: tuple[int, int], step: int) -> Field:
     return np.asarray(map_coordinates(cells, grid, order=1, mode="nearest"))
 
 
-def _fine(x: Field, step: int) -> Field:
+def _fine(x: npt.NDArray[np.floating], step: int) -> Field:
     return np.asarray(x - _enlarged(_means(x, step), (x.shape[0], x.shape[1]), step))

@@ -2,19 +2,20 @@ r"""The common field as a function: a multiresolution hash grid and a small netw
 
 .. math:: F(r) = \mathrm{MLP}\bigl([\,h_1(r), \dots, h_L(r)\,]\bigr), \qquad B = e^F
 
-Each level is a grid of two numbers a corner, between 4 and 512 cells along a side, interpolated; a grid with more
-corners than its table has places shares them by a hash. It is fitted to differences between two places of one
-tile, which know nothing of the tile's gain, with a loss that lets edges of the sample go (Charbonnier's), and a
-penalty on the coarse levels' total variation.
+Each level is a grid of two numbers a corner, between 4 and 512 cells along a side, interpolated; a grid with
+more corners than its table has places shares them by a hash. It is fitted to differences between two places
+of one tile, which know nothing of the tile's gain, with a loss that lets edges of the sample go
+(Charbonnier's), and a penalty on the coarse levels' total variation.
 
-Source: Müller, Evans, Schied, Keller, *Instant neural graphics primitives with a multiresolution hash encoding*,
-2022.
+Source: Müller, Evans, Schied, Keller, *Instant neural graphics primitives with a multiresolution hash
+encoding*, 2022.
 """
 
 __all__ = ["implicit"]
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ _PRIMES = (1, 2_654_435_761)
 
 @dataclass(frozen=True)
 class Grid:
-    """Sizes: ``levels`` from ``coarsest`` to ``finest`` cells a side, tables of ``places``, ``width`` neurons."""
+    """Sizes: ``levels`` from ``coarsest`` to ``finest`` cells a side, tables of ``places``, ``width``
+    neurons."""
 
     levels: int = 12
     coarsest: int = 4
@@ -81,10 +83,7 @@ class _Field:
             for n in self.sizes
         ]
         widths = (grid.levels * grid.features, grid.width, 1)
-        self.weights = [
-            (torch.randn(a, b) * (2 / a) ** 0.5).requires_grad_()
-            for a, b in zip(widths, widths[1:], strict=False)
-        ]
+        self.weights = [(torch.randn(a, b) * (2 / a) ** 0.5).requires_grad_() for a, b in pairwise(widths)]
         self.biases = [torch.zeros(b, requires_grad=True) for b in widths[1:]]
         self._torch = torch
 

@@ -29,8 +29,8 @@ def location(level: Level, count: int, shape: tuple[int, int]) -> Field:
 
     s is the spread over the tiles at that pixel. Two passes; memory does not grow with the number of tiles.
 
-    Source: Beaton, Tukey, *The fitting of power series, meaning polynomials, illustrated on band-spectroscopic
-    data*, 1974.
+    Source: Beaton, Tukey, *The fitting of power series, meaning polynomials, illustrated on
+    band-spectroscopic data*, 1974.
     """
 
     def own(number: int) -> Field:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from relume.errors import UsageError
 
 Field = npt.NDArray[np.float64]
-Counts = Sequence[npt.NDArray[np.floating]]
+Counts = Sequence[npt.NDArray[np.floating]] | Sequence[npt.NDArray[np.integer]]
 Level = Callable[[int], npt.NDArray[np.floating]]
 """Tile number → ln counts less the tile's own gain and slow modes (H,W): the common field and the sample."""
 _FLOOR = 0.02  # of a tile's median: what is darker says nothing about the light

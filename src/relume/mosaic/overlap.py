@@ -11,7 +11,8 @@ Places = npt.NDArray[np.float64]
 
 
 class Overlap(NamedTuple):
-    """What two tiles both show, as slices into each: rows and columns of one, rows and columns of the other."""
+    """What two tiles both show, as slices into each: rows and columns of one, rows and columns of the
+    other."""
 
     here: tuple[slice, slice]
     there: tuple[slice, slice]

@@ -18,8 +18,9 @@ def places(nominal: Places, links: Sequence[Link], *, gate: float = GATE) -> Pla
     .. math:: \min_p \sum_{ij} \rho\!\left(p_j - p_i - s_{ij}\right)/\sigma^2
         + \sum_{ij} \lVert p_j - p_i - M(n_j - n_i)\rVert^2/\sigma_n^2
 
-    Links below the gate say nothing; there the stage is believed, turned and stretched by the M that the others
-    show. ρ is Cauchy's, so that a false link does not pull. The mean place is that of the nominal ones.
+    Links below the gate say nothing; there the stage is believed, turned and stretched by the M that the
+    others show. ρ is Cauchy's, so that a false link does not pull. The mean place is that of the nominal
+    ones.
     """
     from scipy.sparse import coo_array, eye_array
     from scipy.sparse.linalg import spsolve
@@ -49,7 +50,7 @@ def places(nominal: Places, links: Sequence[Link], *, gate: float = GATE) -> Pla
 def _turn(steps: Places, found: Places) -> Places:
     """M, transposed: the linear map from nominal to found steps, near 1 unless many links say otherwise."""
     weight = np.ones(len(steps))
-    turn = np.eye(2)
+    turn: Places = np.eye(2)
     for _ in range(10):
         near = 400.0 * np.eye(2)
         turn = np.linalg.solve(

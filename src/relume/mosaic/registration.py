@@ -1,8 +1,8 @@
 r"""How far neighbouring tiles lie apart: normalised cross-correlation of what they share.
 
 Logarithms, less their local mean and less what is left in common then, so that the pattern of the detector,
-which lies at shift 0 in every pair, is not what is found. Dark corners do not count. The correlation is that of the part which overlaps at
-each shift, so that its height says how well the two agree.
+which lies at shift 0 in every pair, is not what is found. Dark corners do not count. The correlation is that
+of the part which overlaps at each shift, so that its height says how well the two agree.
 
 Source: Padfield, *Masked object registration in the Fourier domain*, 2012.
 """
@@ -54,7 +54,7 @@ class Details(Looks):
     def _read(self, number: int) -> npt.NDArray[np.float32]:
         fine = self._fine(self._from[number]) - self._common
         limit = 6 * 1.4826 * np.median(np.abs(fine)) + 1e-12  # a hot pixel weighs no more than a strong edge
-        return np.clip(fine, -limit, limit).astype(np.float32)
+        return np.asarray(np.clip(fine, -limit, limit), np.float32)
 
     def _fine(self, look: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Smoothed by a 256th of a tile's side, less the mean over a sixteenth of it."""

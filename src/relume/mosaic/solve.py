@@ -3,7 +3,7 @@ r"""From tiles to places, common field, gains: everything that has to be known b
 __all__ = ["Settings", "Solution", "solve"]
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,17 +31,17 @@ class Settings:
     """How a mosaic is solved.
 
     Args:
-        field: the estimator of the common field, a name of :data:`~relume.mosaic.fields.FIELDS`.
+        common: the estimator of the common field, a name of :data:`~relume.mosaic.fields.FIELDS`.
         radius: pixels around the stage's places in which tiles are looked for; 0 believes the stage. ``None``
             is a sixteenth of a tile.
         gate: the correlation from which on a shift is believed.
         prior: what fixes the gauge.
     """
 
-    field: str = "gradients"
+    common: str = "gradients"
     radius: int | None = None
     gate: float = GATE
-    prior: Prior = Prior()
+    prior: Prior = field(default_factory=Prior)
 
 
 class Solution(NamedTuple):
@@ -84,8 +84,8 @@ def solve(
     settings = settings or Settings()
     if nominal.shape != (len(looks), 2):
         raise UsageError(f"{len(looks)} tiles need as many places (y, x), not {nominal.shape}")
-    if settings.field not in fields.FIELDS:
-        raise UsageError(f"no field is called {settings.field!r}; there are: {', '.join(fields.FIELDS)}")
+    if settings.common not in fields.FIELDS:
+        raise UsageError(f"no field is called {settings.common!r}; there are: {', '.join(fields.FIELDS)}")
     tell = tell or (lambda stage, done, total: None)
     side = min(looks.shape)
     radius = max(4, side // 16) if settings.radius is None else settings.radius
@@ -134,7 +134,7 @@ def _rounds(
     for number in range(_ROUNDS):
         tell("field", number, _ROUNDS)
         if given is None:
-            common = fields.FIELDS[settings.field](_Residual(looks, held), len(looks), looks.shape)
+            common = fields.FIELDS[settings.common](_Residual(looks, held), len(looks), looks.shape)
         else:
             common = given
         common = common - np.median(common)

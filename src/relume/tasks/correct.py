@@ -2,8 +2,9 @@ r"""X-ray images over a background that is estimated: arrays in, arrays out.
 
 .. math:: T = \frac{I - D}{L\,B}, \qquad \operatorname{median}(B) = 1
 
-:math:`B` comes from a method, :math:`L` is what an empty field gives in counts: from the reference where that is
-of the same moment, otherwise from the brightest part of the image itself, which is a guess. Nothing is clipped.
+:math:`B` comes from a method, :math:`L` is what an empty field gives in counts: from the reference where
+that is of the same moment, otherwise from the brightest part of the image itself, which is a guess. Nothing
+is clipped.
 """
 
 __all__ = [
@@ -20,9 +21,10 @@ __all__ = [
     "thickness",
 ]
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +34,7 @@ from relume.bench.transmission import smoothed
 from relume.errors import BundleNotFound, UsageError
 
 Frame = npt.NDArray[np.float32]
-Image = npt.NDArray[np.floating]
+Image = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
 PERCENTILE = 95
 """Of the light over the background, blurred by 4 pixels: what is taken for empty where no reference tells."""
@@ -56,7 +58,8 @@ SPREAD = {
 
 
 class Corrected(NamedTuple):
-    """One image: ``transmission`` T and ``background`` B (H,W), ``level`` L in counts, ``sigma`` of T or None."""
+    """One image: ``transmission`` T and ``background`` B (H,W), ``level`` L in counts, ``sigma`` of T or
+    None."""
 
     transmission: Frame
     background: Frame
@@ -79,9 +82,12 @@ def _learned() -> Estimator:
             f"{LEARNED} needs the model xray, which is not installed (relume models lists what is); "
             "take --method polynomial, or flat with a --reference"
         ) from error
-    from relume.tasks import xray
+    net = importlib.import_module("relume.tasks.background").BackgroundNet()
 
-    return xray.learned()
+    def estimate(image: npt.NDArray[np.float64], references: Sequence[Any]) -> npt.NDArray[np.float64]:
+        return np.asarray(net(image).field, np.float64)
+
+    return Estimator(LEARNED, "nothing", estimate)
 
 
 METHODS: dict[str, Callable[[], Estimator]] = {
@@ -125,10 +131,12 @@ def correct(
         images: counts (H,W), all of one size.
         method: see :func:`method`.
         dark: what the detector gives without light, a number or (H,W).
-        references: with the dark level in them: flat frames, or the tiles of the series, as ``method.needs`` says.
+        references: with the dark level in them: flat frames, or the tiles of the series, as ``method.needs``
+            says.
             Of more than 64 tiles, 64 are taken.
         scale: exposure of the images over that of the flats.
-        uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error that the
+        uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error that
+            the
             background of this method has on simulated images (:data:`SPREAD`), taken as independent.
 
     Raises:

@@ -113,13 +113,13 @@ def _layers(
     looks: Looks, found: Solution, on: Canvas, work: Work, *, sigma: bool, tell: Tell
 ) -> Iterator[dict[str, Any]]:
     """The bands, from the folder where they are there, made and kept otherwise."""
-    for number in range(on.count):
+    for number in range(on.bands):
         kept = work.load(f"band-{number:05d}")
         if kept is None:
             band = next(bands(looks, found, on, wanted=iter([number])))
             kept = {"data": band.transmission, "sigma": band.sigma}
             work.save(f"band-{number:05d}", **kept)
-        tell("fusion", number + 1, on.count)
+        tell("fusion", number + 1, on.bands)
         yield kept if sigma else {"data": kept["data"]}
 
 

@@ -57,15 +57,15 @@ def situations(seeds: Sequence[int], n: int, *, tiles: int = 16) -> Iterator[Sit
 def compare(methods: Sequence[Estimator], found: Situation) -> dict[str, dict[str, float]]:
     """Method → its figures in one situation.
 
-    Those of :data:`FIGURES` are of the mixed sample. ``full-field`` is the PSNR without an empty pixel, ``empty``
-    the rms of slow errors where nothing stands in the light, ``slope`` that of optical density on the wedge,
-    ``hallucination`` how much the background changes with the sample, ``coverage`` of 90 % intervals.
+    Those of :data:`FIGURES` are of the mixed sample. ``full-field`` is the PSNR without an empty pixel,
+    ``empty`` the rms of slow errors where nothing stands in the light, ``slope`` that of optical density on
+    the wedge, ``hallucination`` how much the background changes with the sample, ``coverage`` of 90 %
+    intervals.
     """
     figures = {}
     for method in methods:
-        references = {"flats": found.flats, "tiles": found.tiles, "nothing": []}[method.needs]
-        if method.name == "stale-flat":
-            references = found.stale
+        flats = found.stale if method.name == "stale-flat" else found.flats
+        references: Sequence[Any] = {"flats": flats, "tiles": found.tiles, "nothing": ()}[method.needs]
         dark = found.shots["mixed"].dark
         raws = [shot.raw for shot in found.shots.values()]
         done = correct(raws, method=method, dark=dark, references=references, uncertainty=True)

@@ -109,7 +109,8 @@ def sheet(frame: Shown, method: str) -> npt.NDArray[np.uint8]:
     before, after = slowness(frame.raw), slowness(frame.corrected)
     draw.text(
         (_GAP, page.height - 26),
-        f"flatness, raw to corrected, sample included: {before.cv:.4f} to {after.cv:.4f} after a blur of 4 px, "
+        f"flatness, raw to corrected, sample included: {before.cv:.4f} to {after.cv:.4f} "
+        "after a blur of 4 px, "
         f"{before.slow:.4f} to {after.slow:.4f} of an eighth of the frame",
         _INK,
         font,
@@ -180,8 +181,8 @@ _PAGE = Template("""\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Background correction: $method</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src
+'unsafe-inline'"> <title>Background correction: $method</title>
 <style>
   body { margin: 1rem; background: #1a1a1a; color: #eee; font: 1rem/1.4 system-ui, sans-serif; }
   img { max-width: 100%; height: auto; display: block; margin-top: 1rem; }

@@ -26,7 +26,8 @@ def write_session(
     overwrite: bool = False,
     tell: Tell | None = None,
 ) -> None:
-    """``raw_0000.tif`` … of one session, ``flat.tif`` (ten exposures at the moment of the first), ``dark.tif``.
+    """``raw_0000.tif`` … of one session, ``flat.tif`` (ten exposures at the moment of the first),
+    ``dark.tif``.
 
     Raises:
         OutputExists: a file stands there and ``overwrite`` is false.

@@ -1,4 +1,5 @@
-r"""``relume xray``: images of a transmission X-ray microscope. One subcommand a file, listed in :data:`COMMANDS`."""
+r"""``relume xray``: images of a transmission X-ray microscope. One subcommand a file, listed in
+:data:`COMMANDS`."""
 
 __all__ = ["COMMANDS", "add"]
 
@@ -15,7 +16,8 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "xray",
         help="X-ray micrographs without a background shot",
-        description="Takes the uneven light out of images of a transmission X-ray microscope. Values stay linear "
+        description="Takes the uneven light out of images of a transmission X-ray microscope. Values stay "
+        "linear "
         "and are never clipped.",
     )
     below = parser.add_subparsers(dest="xray", required=True, metavar="WHAT")

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from relume.tasks.xray_report import Shown
 
 _EPILOG = """\
-methods: pix2pix (the trained model), flat (a reference of the same moment), stale-flat (one of another day: its
-shape is used, not its counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic (all
-frames of all inputs), eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder. HDF5 and
-NeXus hold the background, and the error and thickness where asked for.
+methods: pix2pix (the trained model), flat (a reference of the same moment), stale-flat (one of another day:
+its shape is used, not its counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic
+(all frames of all inputs), eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder.
+HDF5 and NeXus hold the background, and the error and thickness where asked for.
 """
 _SHOWN = 6  # frames on a report
 _WRITTEN = (".h5", ".hdf5", ".nxs", ".tif", ".tiff")

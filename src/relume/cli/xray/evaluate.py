@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from relume.background import Estimator
 
 _EPILOG = """\
-Sessions are those kept for tests: no model has seen them. psnr … loss are of a mixed sample after one factor is
-fitted; full-field: PSNR where the sample leaves no pixel empty; empty: slow error where there is no sample;
-slope: of optical density on a wedge; hallucination: how far the background changes with the sample; coverage: of
-90 % intervals. With RAW, what its own --reference gives stands for the truth.
+Sessions are those kept for tests: no model has seen them. psnr … loss are of a mixed sample after one factor
+is fitted; full-field: PSNR where the sample leaves no pixel empty; empty: slow error where there is no
+sample; slope: of optical density on a wedge; hallucination: how far the background changes with the sample;
+coverage: of 90 % intervals. With RAW, what its own --reference gives stands for the truth.
 """
 _FIRST = 200_000
 
@@ -31,8 +31,8 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "eval",
         help="methods side by side",
-        description="Measures methods on simulated sessions with their truth, the mosaic solver with --mosaic, or "
-        "methods on a measured file that has a reference.",
+        description="Measures methods on simulated sessions with their truth, the mosaic solver with "
+        "--mosaic, or methods on a measured file that has a reference.",
         epilog=_EPILOG,
     )
     parser.set_defaults(run=run)
@@ -148,9 +148,7 @@ def _measured(args: argparse.Namespace) -> Rows:
     dark = dark_of(scan, args.dark)
     if np.any(dark):
         scan = replace(scan, darks=memory(np.broadcast_to(np.asarray(dark, np.float32), scan.frames.size)))
-    methods = [
-        each for each in _methods(args) if each.needs == "nothing"
-    ]
+    methods = [each for each in _methods(args) if each.needs == "nothing"]
     return {name: [figures] for name, figures in against_reference(scan, methods).items()}
 
 

@@ -62,7 +62,8 @@ def check_thickness(args: argparse.Namespace) -> None:
         return
     if args.mode == "zernike":
         raise UsageError(
-            "no thickness follows from Zernike contrast, where phase moves the transmission: leave --thickness out"
+            "no thickness follows from Zernike contrast, where phase moves the transmission: "
+            "leave --thickness out"
         )
     if args.mode is None:
         raise UsageError("--thickness needs --mode absorption: in Zernike contrast it would be wrong")

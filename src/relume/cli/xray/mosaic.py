@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Parts that are done lie in a hidden folder beside OUT until it is whole: the same command goes on after an
-interruption. Overlaps leave open a ramp and a bowl over the whole mosaic; what holds them, and how well, is in the
-provenance of OUT.
+interruption. Overlaps leave open a ramp and a bowl over the whole mosaic; what holds them, and how well, is
+in the provenance of OUT.
 """
 _ASSUMED = 0.135  # of a tile, where nothing says how far they overlap; with the radius, 2 to 25 %
 _STAGES = ("registration", "field", "gains", "fusion")
@@ -31,7 +31,8 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "mosaic",
         help="overlapping tiles to one picture",
-        description="Registers overlapping tiles, finds the light that they have in common, balances their gains "
+        description="Registers overlapping tiles, finds the light that they have in common, balances "
+        "their gains "
         "in one solve and fuses them. Linear float32; 1 is the brightest part.",
         epilog=_EPILOG,
     )
@@ -44,7 +45,8 @@ def add(subparsers: "Subparsers") -> None:
         "--field",
         default="gradients",
         metavar="NAME",
-        help="the common light: gradients (default), location, hash-grid (needs torch); a --reference overrides it",
+        help="the common light: gradients (default), location, hash-grid (needs torch); "
+        "a --reference overrides it",
     )
     add_measured(parser)
     places = parser.add_argument_group("places")
@@ -58,7 +60,8 @@ def add(subparsers: "Subparsers") -> None:
         "--radius",
         type=from_zero,
         metavar="N",
-        help="pixels around their places in which tiles are looked for; 0 believes the stage (default: 1/16 tile)",
+        help="pixels around their places in which tiles are looked for; 0 believes the stage "
+        "(default: 1/16 tile)",
     )
     group = parser.add_argument_group("gauge")
     group.add_argument("--mode", choices=("absorption", "zernike"), help="the contrast of the microscope")

@@ -10,9 +10,10 @@ from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, from_zero, number
 
 _EPILOG = """\
-OUT gets raw images (uint16 TIFF), dark.tif, and truth.h5 with transmission, background and gains; a session gets
-flat.tif too, and a mosaic a TileConfiguration.txt with the places as the stage has them and the real ones in
-truth.h5. The same options and seed give the same images. Seeds from 200000 to 200499 are kept for tests.
+OUT gets raw images (uint16 TIFF), dark.tif, and truth.h5 with transmission, background and gains; a session
+gets flat.tif too, and a mosaic a TileConfiguration.txt with the places as the stage has them and the real
+ones in truth.h5. The same options and seed give the same images. Seeds from 200000 to 200499 are kept for
+tests.
 """
 
 
@@ -21,7 +22,8 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "simulate",
         help="raw images and mosaics with their truth",
-        description="Simulates images of a transmission X-ray microscope, with their true background and sample.",
+        description="Simulates images of a transmission X-ray microscope, with their true background "
+        "and sample.",
         epilog=_EPILOG,
     )
     parser.set_defaults(run=run)
