@@ -265,7 +265,7 @@ def test_measured_files_from_end_to_end(tmp_path: Path) -> None:
         _main("xray", "correct", chip, "-o", tmp_path / "c.h5", "--method", "flat", "--report", report, "-q")
         == 0
     )
-    assert open_scan(tmp_path / "c.h5").pixel_size == pytest.approx(0.0779, abs=1e-3) or report.exists()
+    assert report.stat().st_size > 10_000 and open_scan(tmp_path / "c.h5").frames.shape == (1, 512, 512)
     assert _main("xray", "correct", tooth, "-o", tmp_path / "t.tif", "--method", "flat", "-q") == 0
     frames = open_scan(tmp_path / "t.tif").frames
     assert frames.shape == (181, 2, 640) and np.median(frames[0][:, :20]) == pytest.approx(1, abs=0.03)

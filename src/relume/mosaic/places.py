@@ -53,9 +53,8 @@ def _turn(steps: Places, found: Places) -> Places:
     turn: Places = np.eye(2)
     for _ in range(10):
         near = 400.0 * np.eye(2)
-        turn = np.linalg.solve(
-            steps.T @ (weight[:, None] * steps) + near, steps.T @ (weight[:, None] * found) + near
-        )
+        square, mixed = (steps.T @ (weight[:, None] * part) for part in (steps, found))
+        turn = np.asarray(np.linalg.solve(square + near, mixed + near), np.float64)
         miss = np.hypot(*(steps @ turn - found).T)
         weight = 1 / (1 + (miss / 8) ** 2)
     return turn

@@ -65,7 +65,8 @@ def compare(methods: Sequence[Estimator], found: Situation) -> dict[str, dict[st
     figures = {}
     for method in methods:
         flats = found.stale if method.name == "stale-flat" else found.flats
-        references: Sequence[Any] = {"flats": flats, "tiles": found.tiles, "nothing": ()}[method.needs]
+        choices: dict[str, Sequence[Any]] = {"flats": flats, "tiles": found.tiles, "nothing": ()}
+        references = choices[method.needs]
         dark = found.shots["mixed"].dark
         raws = [shot.raw for shot in found.shots.values()]
         done = correct(raws, method=method, dark=dark, references=references, uncertainty=True)
