@@ -140,8 +140,9 @@ class MissingExtra(RelumeError, ImportError):
 
     exit_code = 6
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an optional dependency: pip install "relume[{extra}]"')
+    def __init__(self, what: str, extra: str, *, install: str | None = None) -> None:
+        way = install or f'pip install "relume[{extra}]"'
+        super().__init__(f"{what} needs an optional dependency: {way}")
         self.extra = extra
 
 

@@ -50,6 +50,7 @@ from relume.cli import (
     train,
     verify,
     work,
+    xray,
 )
 from relume.cli.console import INTERRUPTED, say
 from relume.cli.options import Parser
@@ -73,6 +74,7 @@ COMMANDS: list[ModuleType] = [
     calibrate,
     quantize,
     generate,
+    xray,
     serve,
     work,
     client,
