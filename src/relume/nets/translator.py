@@ -77,7 +77,7 @@ class PartialNonLocal(nn.Module):
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B,C,h,w) and (B,1,h,w) of zeros and ones → (B,C,h,w); h and w are even."""
