@@ -133,8 +133,9 @@ def _from_cells(parts: Tensor, rows: int) -> Tensor:
 class Translator(nn.Module):
     r"""Latent (B,C,h,w) and mask (B,1,h,w) of zeros and ones → latent (B,C,h,w); h and w are even.
 
-    Blocks, the partial non-local block, more blocks; their sum is added to the latent, and an untrained
-    translator changes nothing. Without a mask (zeros) the partial block lets everything through.
+    Blocks, the partial non-local block, more blocks; what they make is added to a linear map of each place,
+    which takes one latent's axes to the other's. An untrained translator changes nothing. Without a mask
+    (zeros) the partial block lets everything through.
     """
 
     def __init__(self, config: TranslatorConfig) -> None:
@@ -145,9 +146,12 @@ class Translator(nn.Module):
         self.partial = PartialNonLocal(config.width, config.radius)
         self.after = Blocks(config.block, config.width, config.after)
         self.head = nn.Conv2d(config.width, config.latent, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.axes = nn.Conv2d(config.latent, config.latent, 1)
+        for layer in (self.head, self.axes):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.dirac_(self.axes.weight)
 
     def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
         x = self.before(self.stem(torch.cat([latent, mask], dim=1)))
-        return latent + self.head(self.after(self.partial(x, mask)))
+        return self.axes(latent) + self.head(self.after(self.partial(x, mask)))

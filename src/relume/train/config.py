@@ -97,12 +97,12 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         net="autoencoder",
         config={"judge": (48,)},
         objective="autoencode",
-        settings={"of": "damaged", "adversarial": 0.1},
+        settings={"of": "damaged", "adversarial": 0.03, "prior": 1e-2},
         pair="photo",
         size=64,
         batch=16,
         steps=20_000,
-        lr=3e-3,
+        lr=1e-3,
         warmup=100,
     ),
     "latent-map": TrainConfig(
@@ -113,7 +113,7 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         size=64,
         batch=16,
         steps=20_000,
-        lr=3e-3,
+        lr=2e-3,
         warmup=100,
     ),
 }
