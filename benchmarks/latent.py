@@ -242,6 +242,11 @@ def sheet(strips: list[list[Array]], out: Path) -> None:
     page.save(out, quality=85, optimize=True)
 
 
+def spread(files: list[Path], count: int | None) -> list[Path]:
+    chosen = np.linspace(0, len(files) - 1, min(count or len(files), len(files)))
+    return [files[i] for i in np.round(chosen).astype(int)]
+
+
 def show(part: dict[str, Any]) -> None:
     keys = list(dict.fromkeys(key for row in part["rows"].values() for key in row))
     print(f"{'':42}" + "".join(f"{key:>18}" for key in keys) + f"   ({part['count']})")
@@ -261,7 +266,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--worn", type=Path, help="folder of genuine, damaged photographs to show")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--severity", type=float, default=1.0)
-    parser.add_argument("--quick", action="store_true", help="four photographs of each kind")
+    parser.add_argument("--count", type=int, help="so many of each kind, evenly spread (default: all)")
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
     parser.add_argument("--sheet", type=Path, help="where to draw the photographs of --worn")
@@ -279,8 +284,7 @@ def main() -> None:
     files = sorted(path for path in args.photos.iterdir() if image.is_picture(path))
     genuine = [path for path in files if path.name.startswith(tuple(args.old))] if args.old else []
     clean = [path for path in files if path not in genuine]
-    if args.quick:
-        files, genuine, clean = files[:4], genuine[:4], clean[:4]
+    genuine, clean = (spread(kind, args.count) for kind in (genuine, clean))
     coders = [Path(models.aim.old), *args.unaligned, Path(models.aim.clean)]
     report: dict[str, Any] = {
         "suite": "latent",

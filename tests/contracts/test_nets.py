@@ -61,7 +61,11 @@ def inputs(kind: str, *, count: int = 2, height: int = 16, width: int = 24) -> t
         return (torch.randn(count, 2, height, width),)
     if kind == "translator":
         return torch.randn(count, 3, height, width), (torch.rand(count, 1, height, width) > 0.7).float()
-    return (picture,) if kind in ("autoencoder", "tone") else (picture, time, torch.rand(count, 3, height, width))
+    return (
+        (picture,)
+        if kind in ("autoencoder", "tone")
+        else (picture, time, torch.rand(count, 3, height, width))
+    )
 
 
 def stirred(kind: str, config: dict[str, Any] | None = None, *, amount: float = 0.1) -> Any:
@@ -99,7 +103,9 @@ def test_wrong_settings_are_refused(kind: str) -> None:
 
 
 def test_an_unknown_kind_names_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="autoencoder, background, patches, restorer, tone, translator, unet"):
+    with pytest.raises(
+        UsageError, match="autoencoder, background, patches, restorer, tone, translator, unet"
+    ):
         build("transformer", {})
 
 
