@@ -33,7 +33,9 @@ from relume.train.objectives import Restore, Translate
 HERE = Path(__file__).resolve().parent
 KEPT = Settings(tone="keep")
 GRID = 8  # sides are padded to multiples of it
-SIDE = 200  # of a picture in the sheet
+# What the sheet does not show.
+LEFT_OUT = ("the truth, through the clean autoencoder", "latent, true mask")
+SIDE = 150  # of a picture in the sheet
 
 Array = Any
 
@@ -93,13 +95,19 @@ def _mask(mask: Array) -> torch.Tensor:
     return tensor(np.repeat(mask[:, :, None].astype(np.float32), 3, axis=2))[:, :1]
 
 
-def measured(models: Models, files: list[Path], *, seed: int, severity: float) -> dict[str, Any]:
-    """Means over photographs damaged by the recipe, row by row."""
+def measured(
+    models: Models, files: list[Path], *, seed: int, severity: float
+) -> tuple[dict[str, Any], list[list[Array]]]:
+    """Means over photographs damaged by the recipe, row by row, and the pictures of some of them."""
+    strips: list[list[Array]] = []
     found: dict[str, dict[str, list[float]]] = {}
-    for path in files:
+    for number, path in enumerate(files):
         pair = damaged_by(path.name, image.read(path), recipe_name="structure", seed=seed, severity=severity)
         truth, hole = three_channels(pair.clean.srgb()), pair.mask > 0.2
-        for name, made in models.rows(pair):
+        answers = dict(models.rows(pair))
+        if number % 5 == 0 and hole.any():
+            strips.append([made for name, made in answers.items() if name not in LEFT_OUT])
+        for name, made in answers.items():
             figures = {
                 "psnr": min(psnr(made, truth), 60.0),
                 "tone_aligned_psnr": min(tone_aligned_psnr(made, truth), 60.0),
@@ -111,7 +119,7 @@ def measured(models: Models, files: list[Path], *, seed: int, severity: float) -
                 figures["psnr_in_mask"] = min(60.0, float(-10 * np.log10(error + 1e-6)))
             for key, value in figures.items():
                 found.setdefault(name, {}).setdefault(key, []).append(float(value))
-    return {"count": len(files), "rows": _means(found), "pictures": found}
+    return {"count": len(files), "rows": _means(found), "pictures": found}, strips
 
 
 def _means(found: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
@@ -145,7 +153,7 @@ def untouched(models: Models, files: list[Path]) -> tuple[dict[str, Any], list[l
             }
             for key, value in figures.items():
                 found.setdefault(name, {}).setdefault(key, []).append(float(value))
-            if not name.startswith("the truth"):
+            if name not in LEFT_OUT:
                 strip.append(made)
         strips.append(strip)
     return {"count": len(files), "rows": _means(found), "pictures": found}, strips
@@ -161,32 +169,39 @@ def crops(files: list[Path], change: Callable[[Path, Array], Array], *, side: in
     return torch.from_numpy(np.stack(made).transpose(0, 3, 1, 2).copy()).float()
 
 
-def alignment(checkpoint: Path, genuine: list[Path], clean: list[Path], seed: int) -> dict[str, float]:
-    """How far apart are latents of genuine and of synthetic old photographs, both held out?
-
-    ``frechet``: between Gaussians fitted to the latents' differences of neighbours, over the variance of the
-    synthetic ones; ``probe``: accuracy of a classifier on moments of those differences, over pictures that it
-    has not seen (five parts, each in its turn).
-    """
-    coder, facts, step = averaged(checkpoint)
-    assert isinstance(coder, Autoencoder)
+def kinds(genuine: list[Path], clean: list[Path], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Crops of synthetic and of genuine old photographs."""
 
     def damage(path: Path, pixels: Array) -> Array:
         return damaged_by(path.name, Image(pixels), recipe_name="structure", seed=seed).damaged.pixels
 
+    return crops(clean, damage), crops(genuine, lambda _, pixels: pixels)
+
+
+def alignment(checkpoint: Path | None, made: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
+    """How far apart are latents of genuine and of synthetic old photographs, both held out?
+
+    ``frechet``: between Gaussians fitted to the latents' differences of neighbours, over the variance of the
+    synthetic ones; ``probe``: accuracy of a classifier on moments of those differences, over pictures that it
+    has not seen (five parts, each in its turn). Without a checkpoint the latent is the picture itself, the 16
+    pixels of a cell as channels.
+    """
+    if checkpoint is None:
+        cells = [torch.nn.functional.pixel_unshuffle(x[:, :1], 4).double() for x in (made, real)]
+        return {"frechet": frechet(*cells), "probe": probe(*cells)}
+    coder, facts, step = averaged(checkpoint)
+    assert isinstance(coder, Autoencoder)
     with torch.inference_mode():
-        made = coder.encode(crops(clean, damage)).double()
-        real = coder.encode(crops(genuine, lambda _, pixels: pixels)).double()
-        kinds = [crops(clean, damage), crops(genuine, lambda _, pixels: pixels)]
-        back = [float(-10 * (coder(x) - x).square().mean().log10()) for x in kinds]
+        latents = [coder.encode(x).double() for x in (made, real)]
+        back = [float(-10 * (coder(x) - x).square().mean().log10()) for x in (made, real)]
     return {
         "step": step,
         "adversarial": facts["settings"].get("adversarial", 0.0),
-        "latent_rms": float(made.square().mean().sqrt()),
+        "latent_rms": float(latents[0].square().mean().sqrt()),
         "psnr_synthetic": back[0],
         "psnr_genuine": back[1],
-        "frechet": frechet(made, real),
-        "probe": probe(made, real),
+        "frechet": frechet(*latents),
+        "probe": probe(*latents),
     }
 
 
@@ -269,7 +284,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, help="so many of each kind, evenly spread (default: all)")
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
-    parser.add_argument("--sheet", type=Path, help="where to draw the photographs of --worn")
+    parser.add_argument("--sheet", type=Path, help="where to draw those of --worn and some of the others")
     return parser.parse_args()
 
 
@@ -284,8 +299,7 @@ def main() -> None:
     files = sorted(path for path in args.photos.iterdir() if image.is_picture(path))
     genuine = [path for path in files if path.name.startswith(tuple(args.old))] if args.old else []
     clean = [path for path in files if path not in genuine]
-    genuine, clean = (spread(kind, args.count) for kind in (genuine, clean))
-    coders = [Path(models.aim.old), *args.unaligned, Path(models.aim.clean)]
+    coders = [None, Path(models.aim.old), *args.unaligned, Path(models.aim.clean)]
     report: dict[str, Any] = {
         "suite": "latent",
         "version": __version__,
@@ -295,25 +309,27 @@ def main() -> None:
         "machine": machine(),
         "model": {"name": models.restorer.bundle.name, "hash": models.restorer.bundle.hash},
         "steps": {"map": step},
-        "alignment": {
-            str(i): alignment(c, genuine, clean, args.seed) for i, c in enumerate(coders) if genuine
-        },
     }
-    for row in report["alignment"].values():
-        print(row)
+    if genuine:
+        both = kinds(genuine, clean, args.seed)
+        report["alignment"] = [alignment(coder, *both) for coder in coders]
+        print(*report["alignment"], sep="\n")
     damage = {"seed": args.seed, "severity": args.severity}
+    strips: list[list[Array]] = []
     with torch.inference_mode():
-        for name, chosen in (("synthetic", clean), ("genuine, damaged further", genuine)):
-            if chosen:
-                report[name] = measured(models, chosen, **damage)
+        for name, kind in (("synthetic", clean), ("genuine, damaged further", genuine)):
+            if kind:
+                report[name], shown = measured(models, spread(kind, args.count), **damage)
+                strips = shown[-4:] if kind is genuine else strips
                 print(name)
                 show(report[name])
         if args.worn:
             worn = sorted(path for path in args.worn.iterdir() if image.is_picture(path))
-            report["genuine"], strips = untouched(models, worn)
+            report["genuine"], shown = untouched(models, worn)
+            strips = shown + strips
             show(report["genuine"])
-            if args.sheet:
-                sheet(strips, args.sheet)
+        if args.sheet:
+            sheet(strips, args.sheet)
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"latent--{args.name}--cpu.json"
     target.write_text(json.dumps(report, indent=1) + "\n")
