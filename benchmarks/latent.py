@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 KEPT = Settings(tone="keep")
 GRID = 8  # sides are padded to multiples of it
 # What the sheet does not show.
-LEFT_OUT = ("the truth, through the clean autoencoder", "latent, true mask")
+LEFT_OUT = ("the truth, through the clean autoencoder", "pixel bundle, true mask", "latent, true mask")
 SIDE = 150  # of a picture in the sheet
 
 Array = Any
@@ -81,6 +81,8 @@ class Models:
         found = (done.mask > 0.5).astype(np.float32)
         yield "latent, detected mask", picture(self.aim.answer(self.net, x, _mask(found)), given)
         if pair.mask.any():
+            told = self.restorer.restore(pair.damaged, KEPT, mask=pair.mask)
+            yield "pixel bundle, true mask", three_channels(told.image.srgb())
             yield "latent, true mask", picture(self.aim.answer(self.net, x, _mask(pair.mask)), given)
         truth = three_channels(pair.clean.srgb())
         yield "the truth, through the clean autoencoder", picture(self.coder(tensor(truth)), truth)
