@@ -339,3 +339,29 @@ def test_arrivals_are_a_poisson_process_and_quantiles_keep_what_was_not_done() -
     assert module.quantiles([*seconds, math.inf]) == {"count": 100, "p50_s": 50, "p95_s": 95, "p99_s": 99}
     assert module.quantiles([*seconds[:90], *[math.inf] * 10])["p95_s"] is None
     assert module.quantiles([]) == {"count": 0, "p50_s": None, "p95_s": None, "p99_s": None}
+def test_what_latents_are_told_apart_by_is_right_where_the_answer_is_known() -> None:
+    torch = pytest.importorskip("torch")
+    latent = script("latent")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        z, other = torch.randn(2, 80, 3, 12, 12, dtype=torch.float64)
+    assert latent.frechet(z, z) == pytest.approx(0, abs=1e-6)
+    # Twice the differences: (2 - 1)² of the variance; a ramp moves the mean and nothing else.
+    assert latent.frechet(z, 2 * z) == pytest.approx(1, rel=1e-4)
+    ramp = torch.arange(12, dtype=torch.float64)
+    trace = z.diff(dim=3).movedim(1, 3).flatten(0, 2).T.cov().trace()
+    assert latent.frechet(z, z + ramp) == pytest.approx(3 / float(trace), rel=1e-6)
+    assert latent.probe(z, 1.3 * other) > 0.95
+    assert abs(latent.probe(z, other) - 0.5) < 0.12
+    assert latent.probe(z, other[:20] * 1.3) > 0.9  # few against many count as much
+
+
+def test_grain_is_measured_beside_structure() -> None:
+    pytest.importorskip("torch")
+    latent = script("latent")
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, 255)[:, None, None] * np.ones((1, 201, 3))
+    ramp[:, 100:] += 0.3
+    for sigma in (0.0, 0.02, 0.1):
+        noisy = ramp + sigma * rng.standard_normal((255, 201, 1))
+        assert latent.grain(noisy) == pytest.approx(255 * sigma, rel=0.03, abs=1e-6)
