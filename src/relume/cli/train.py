@@ -32,7 +32,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("name", metavar="NAME", help="photo, photo-tone, ddpm or generator")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="photographs")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="photographs; X-ray references for xray")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, samples")
     recipe = parser.add_argument_group("recipe (default: the net's own)")
     recipe.add_argument("--steps", type=count, metavar="N", help="how long")

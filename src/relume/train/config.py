@@ -11,7 +11,7 @@ from typing import Any
 class TrainConfig:
     """One net, its data, its objective and its optimiser.
 
-    ``config`` holds the settings of the net, ``settings`` those of the objective; what is left out of them is
+    ``source`` says what batches are made of (:mod:`relume.train.sources`). ``config`` holds the settings of the net, ``settings`` those of the objective; what is left out of them is
     as the net and the objective have it.
 
     The learning rate rises over ``warmup`` steps, stays, and falls linearly to zero over the last ``decay``
@@ -35,6 +35,7 @@ class TrainConfig:
     exclude: tuple[str, ...] = ()
     betas: tuple[float, float] = field(default=(0.9, 0.99))
     settings: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "photos"
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` (0-based)."""
@@ -78,5 +79,21 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         batch=16,
         steps=20_000,
         lr=2e-4,
+    ),
+    # The background of X-ray images: pix2pix, with a Fourier loss and a judge that joins late.
+    "xray": TrainConfig(
+        net="background",
+        config={"channels": 4, "widths": (16, 32, 64, 128, 160), "uncertain": True},
+        objective="background",
+        source="micrographs",
+        pair="simulated",
+        size=64,
+        batch=16,
+        steps=4_000,
+        lr=2e-3,
+        warmup=200,
+        decay=0.5,
+        ema=0.998,
+        settings={"gan": 0.002, "join": 3_000},
     ),
 }

@@ -24,10 +24,8 @@ from relume.nets import build
 from relume.train.checkpoint import initialise, latest_checkpoint, load_checkpoint, save_checkpoint
 from relume.train.config import TrainConfig
 from relume.train.objectives import Objective, objective
-from relume.train.pairs import Batches
-from relume.train.photos import Photos, find_photos, split_photos
-
-Report = Callable[[str], None]
+from relume.train.objectives.objective import Contested
+from relume.train.sources import SOURCES, Report, Source
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Run:
         If a device or precision is unknown, or a count is too small.
     """
 
-    data: Path
+    data: Path | None
     out: Path
     device: str = "auto"
     precision: str = "auto"
@@ -113,25 +111,22 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
         net.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
     )
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    start = _resume(config, run, net, average, optimizer, report)
-    training, held_out = split_photos(find_photos(run.data, exclude=config.exclude), seed=config.seed)
-    photos, held = (_photos(files, config, report) for files in (training, held_out))
-    if not len(photos):
-        raise TrainingError(f"no photograph in {run.data} can be read: name another folder")
-    report(f"{len(photos)} photographs to learn from, {len(held)} held out")
+    rival = _rival(config, aim, accelerator)
+    start = _resume(config, run, net, average, optimizer, rival, report)
+    source = SOURCES[config.source](config, run.data, report)
     forward = torch.compile(net) if run.compiled else net
     wrapped, prepared = accelerator.prepare(forward, optimizer)
     log = _Log(run.out, config, start, report) if accelerator.is_main_process else None
     # Closed on the way out, so that the processes which make pairs end before train does.
-    with _Interrupt() as interrupt, closing(_batches(config, run, photos, accelerator, start)) as batches:
+    with _Interrupt() as interrupt, closing(_batches(config, run, source, accelerator, start)) as batches:
         for step, batch in batches:
-            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim)
+            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim, rival)
             last = step + 1 == config.steps
             stop = interrupt.asked and not last  # read once: a signal may come between save and stop
             if log is not None:
                 log.add(step, figures, config.rate(step))
                 if (step + 1) % run.look_every == 0 or last:
-                    _look(config, run, average, held, step + 1, log)
+                    log.write(step + 1, source.look(average, run.out / f"samples-{step + 1:07d}.png"))
                 if (step + 1) % run.save_every == 0 or last or stop:
                     save_checkpoint(
                         run.out,
@@ -139,6 +134,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
                         net=net,
                         average=average,
                         optimizer=optimizer,
+                        rival=rival and (rival.net, rival.optimizer),
                         facts=_facts(config),
                     )
             if stop:
@@ -152,13 +148,6 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
 
 def _unheard(line: str) -> None:
     """What processes other than the first report."""
-
-
-def _photos(files: list[Path], config: TrainConfig, report: Report) -> Photos:
-    photos = Photos(files, side=max(192, config.size))
-    if photos.unreadable:
-        report(f"left out {len(photos.unreadable)} unreadable files, as {photos.unreadable[0]}")
-    return photos
 
 
 def _accelerator(run: Run) -> Accelerator:
@@ -182,6 +171,7 @@ def _resume(
     net: nn.Module,
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
+    rival: "_Rival | None",
     report: Report,
 ) -> int:
     found = latest_checkpoint(run.out)
@@ -190,8 +180,10 @@ def _resume(
             grown = initialise(run.init, net=net, average=average)
             report(f"starts from {run.init}" + (f", with {len(grown)} new blocks" if grown else ""))
         return 0
-    step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer)
-    facts = {"settings": {}, **facts}  # runs of before objectives had settings have the default ones
+    pair = rival and (rival.net, rival.optimizer)
+    step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer, rival=pair)
+    # Runs of before objectives had settings have the default ones; of old, all learned from photographs.
+    facts = {"settings": {}, "source": "photos", **facts}
     changed = [key for key, value in _facts(config).items() if key != "steps" and facts.get(key) != value]
     if changed:
         raise TrainingError(
@@ -203,16 +195,9 @@ def _resume(
 
 
 def _batches(
-    config: TrainConfig, run: Run, photos: Photos, accelerator: Accelerator, start: int
+    config: TrainConfig, run: Run, source: Source, accelerator: Accelerator, start: int
 ) -> Generator[tuple[int, dict[str, Tensor]], None, None]:
-    data = Batches(
-        photos,
-        pair=config.pair,
-        size=config.size,
-        batch=config.batch,
-        seed=config.seed,
-        process=accelerator.process_index,
-    )
+    data = source.batches(accelerator.process_index)
     steps = range(start, config.steps)
     loader = DataLoader(
         data,
@@ -245,10 +230,14 @@ def _step(
     batch: dict[str, Tensor],
     accelerator: Accelerator,
     aim: Objective,
+    rival: "_Rival | None" = None,
 ) -> dict[str, Tensor]:
     for group in optimizer.param_groups:
         group["lr"] = config.rate(step)
-    loss, figures = aim(forward, batch)
+    if rival is not None and isinstance(aim, Contested):
+        loss, figures, learn = aim.contest(forward, rival.judge, batch, step)
+    else:
+        (loss, figures), learn = aim(forward, batch), None
     accelerator.backward(loss)
     norm = accelerator.clip_grad_norm_(net.parameters(), config.clip)
     optimizer.step()
@@ -257,17 +246,35 @@ def _step(
     with torch.no_grad():
         for name, value in net.state_dict().items():
             average[name].lerp_(value, 1 - decay)
+    if rival is not None and learn is not None:
+        figures = {**figures, "opponent": rival.step(learn, accelerator, config.rate(step), config.clip)}
     return {"loss": loss.detach(), "grad": torch.as_tensor(norm).detach(), **figures}
 
 
-def _look(
-    config: TrainConfig, run: Run, average: dict[str, Tensor], held: Photos, step: int, log: "_Log"
-) -> None:
-    """Validate the average on held-out photographs and save a grid of pictures."""
-    from relume.train.validate import validate
+class _Rival:
+    """The second net of a contested objective, with its optimiser. It has no average: only the first is used."""
 
-    if len(held):
-        log.write(step, validate(config, average, held, run.out / f"samples-{step:07d}.png"))
+    def __init__(self, net: nn.Module, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.net = net.to(accelerator.device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, betas=(0.5, 0.99), weight_decay=0)
+        self.judge, self._prepared = accelerator.prepare(self.net, self.optimizer)
+
+    def step(self, learn: Callable[[], Tensor], accelerator: Accelerator, rate: float, clip: float) -> Tensor:
+        """One step of its own, after the first net's; its loss."""
+        for group in self._prepared.param_groups:
+            group["lr"] = rate
+        self._prepared.zero_grad(set_to_none=True)  # the first net's loss went through it
+        loss = learn()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(self.net.parameters(), clip)
+        self._prepared.step()
+        self._prepared.zero_grad(set_to_none=True)
+        return loss.detach()
+
+
+def _rival(config: TrainConfig, aim: Objective, accelerator: Accelerator) -> _Rival | None:
+    net = aim.opponent() if isinstance(aim, Contested) else None
+    return None if net is None else _Rival(net, config, accelerator)
 
 
 class _Log:

@@ -4,12 +4,14 @@ r"""What is asked of a net: (net, batch) → loss and the figures to log.
 0.0
 """
 
-__all__ = ["OBJECTIVES", "Objective", "objective", "Distil", "MatchTone", "PredictNoise", "Restore"]
+__all__ = ["OBJECTIVES", "Objective", "objective", "Distil", "MatchTone", "PredictNoise",
+    "ReadBackground", "Restore"]
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from relume.errors import UsageError
+from relume.train.objectives.background import ReadBackground
 from relume.train.objectives.distil import Distil
 from relume.train.objectives.noise import PredictNoise
 from relume.train.objectives.objective import Objective
@@ -21,6 +23,7 @@ OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
     "tone": MatchTone,
     "epsilon": PredictNoise,
     "distil": Distil,
+    "background": ReadBackground,
 }
 
 
