@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from relume.bundle import CARD, find
 from relume.errors import TrainingError
 from relume.nets import build
 from relume.nets.blocks import Block
@@ -130,6 +131,8 @@ def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
 def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     """Start ``net`` and ``average`` from the average of a checkpoint, also one of a shallower net.
 
+    ``path`` may be the folder of a bundle too, one of whose graphs is a net of this kind.
+
     Blocks that the checkpoint does not know become identities, so that the grown net computes what the small
     one did; their names are returned.
 
@@ -138,7 +141,7 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     TrainingError
         If the file is no checkpoint, or holds more than a shallower net of the same shape.
     """
-    known = _parts(path)[2]["average."]
+    known = _bundled(path, net) if (path / CARD).is_file() else _parts(path)[2]["average."]
     modules = dict(net.named_modules())
     missing = [name for name in net.state_dict() if name not in known]
     try:
@@ -156,6 +159,18 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     for name, value in net.state_dict().items():
         average[name].copy_(value)
     return grown
+
+
+def _bundled(path: Path, net: nn.Module) -> Weights:
+    """The weights of the first graph of a bundle whose names are those of ``net``, in float32."""
+    bundle = find(path)
+    tensors = {name: torch.from_numpy(value).float() for name, value in bundle.tensors().items()}
+    for facts in bundle.card["graphs"].values():
+        prefix = facts["prefix"]
+        known = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        if known.keys() == net.state_dict().keys():
+            return known
+    raise TrainingError(f"model {bundle.name} holds no net of this kind: name another --init")
 
 
 def _block_of(parameter: str, modules: dict[str, nn.Module]) -> str:

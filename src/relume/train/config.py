@@ -44,6 +44,8 @@ class TrainConfig:
         return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * left
 
 
+_BACKGROUND = {"channels": 4, "widths": (16, 32, 64, 128, 160), "uncertain": True}
+
 TRAINABLE: Mapping[str, TrainConfig] = {
     "photo": TrainConfig(
         net="restorer",
@@ -83,7 +85,7 @@ TRAINABLE: Mapping[str, TrainConfig] = {
     # The background of X-ray images: pix2pix, with a Fourier loss and a judge that joins late.
     "xray": TrainConfig(
         net="background",
-        config={"channels": 4, "widths": (16, 32, 64, 128, 160), "uncertain": True},
+        config=_BACKGROUND,
         objective="background",
         source="micrographs",
         pair="simulated",
@@ -95,5 +97,20 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         decay=0.5,
         ema=0.998,
         settings={"gan": 0.002, "join": 3_000},
+    ),
+    # The same for one instrument: a short run on its own references, from the net above.
+    "xray-references": TrainConfig(
+        net="background",
+        config=_BACKGROUND,
+        objective="background",
+        source="references",
+        pair="simulated",
+        size=64,
+        batch=16,
+        steps=400,
+        lr=3e-4,
+        warmup=50,
+        decay=0.7,
+        ema=0.98,
     ),
 }

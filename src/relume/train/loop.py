@@ -113,7 +113,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
     rival = _rival(config, aim, accelerator)
     start = _resume(config, run, net, average, optimizer, rival, report)
-    source = SOURCES[config.source](config, run.data, report)
+    source = SOURCES[config.source](config, run.data, run.out, report)
     forward = torch.compile(net) if run.compiled else net
     wrapped, prepared = accelerator.prepare(forward, optimizer)
     log = _Log(run.out, config, start, report) if accelerator.is_main_process else None
@@ -252,7 +252,7 @@ def _step(
 
 
 class _Rival:
-    """The second net of a contested objective, with its optimiser. It has no average: only the first is used."""
+    """The second net of a contested objective, with its optimiser. It has no average."""
 
     def __init__(self, net: nn.Module, config: TrainConfig, accelerator: Accelerator) -> None:
         self.net = net.to(accelerator.device, memory_format=torch.channels_last)

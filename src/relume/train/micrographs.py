@@ -9,7 +9,7 @@ and samples that moves on with every step: its content follows from the step alo
 sees what it would have seen.
 """
 
-__all__ = ["GRID", "Lights", "Micrographs", "fine_pattern"]
+__all__ = ["Lights", "Micrographs", "painted", "pairs"]
 
 from collections.abc import Sequence
 
@@ -20,25 +20,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from relume.degrade.illumination import TRAIN, Simulator
+from relume.degrade.illumination.grid import fine_pattern
 from relume.degrade.illumination.shots import develop
 from relume.degrade.illumination.targets import channels, network_input, network_target
 from relume.degrade.phantoms import HELD_OUT, KINDS
-from relume.degrade.resample import gaussian_matrix
 
-GRID = 64  # pixels along the shorter side of what the net sees, whatever the camera has
 _FULL = 512  # pixels of the camera that the simulator's ranges are about
 _PAINTED = 2  # how much finer lights and samples are painted than they are used
-_SLOW = 1 / 32  # σ of what is slow, in sides: the fixed map holds what is finer
 _KINDS = tuple(kind for kind in KINDS if kind not in HELD_OUT)
 Plane = NDArray[np.float32]
 Lights = Sequence[Plane]
-
-
-def fine_pattern(light: NDArray[np.floating]) -> Plane:
-    """What of log B (..., H, W) is finer than 1/32 of the shorter side: the map that stays an instrument's."""
-    h, w = light.shape[-2:]
-    rows, columns = (gaussian_matrix(n, _SLOW * min(h, w)) for n in (h, w))
-    return np.asarray(light - rows @ np.asarray(light, np.float32) @ columns.T, np.float32)
 
 
 def _pooled(field: NDArray[np.floating], step: int) -> Plane:

@@ -13,16 +13,18 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from PIL import Image as PilImage
+from safetensors.torch import save_file
 from torch import Tensor
 
 from relume.degrade.illumination import VALIDATION
 from relume.errors import TrainingError
 from relume.nets import build
 from relume.train.config import TrainConfig
-from relume.train.micrographs import Micrographs
+from relume.train.micrographs import Lights, Micrographs
 from relume.train.objectives import objective
 from relume.train.pairs import Batches
 from relume.train.photos import Photos, find_photos, split_photos
+from relume.train.references import INSTRUMENT, read_references
 from relume.train.validate import validate
 
 Report = Callable[[str], None]
@@ -42,7 +44,7 @@ class Source(Protocol):
 class _Photographs:
     """Photographs of a folder, damaged on the fly."""
 
-    def __init__(self, config: TrainConfig, data: Path | None, report: Report) -> None:
+    def __init__(self, config: TrainConfig, data: Path | None, out: Path, report: Report) -> None:
         if data is None:
             raise TrainingError("there is nothing to learn from: name a folder of photographs (--data)")
         self.config = config
@@ -60,9 +62,7 @@ class _Photographs:
 
     def batches(self, process: int) -> Batches:
         c = self.config
-        return Batches(
-            self.training, pair=c.pair, size=c.size, batch=c.batch, seed=c.seed, process=process
-        )
+        return Batches(self.training, pair=c.pair, size=c.size, batch=c.batch, seed=c.seed, process=process)
 
     def look(self, average: Mapping[str, Tensor], grid: Path) -> dict[str, float]:
         return validate(self.config, dict(average), self.held, grid) if len(self.held) else {}
@@ -71,18 +71,31 @@ class _Photographs:
 class _Micrographs:
     """Simulated X-ray images."""
 
-    def __init__(self, config: TrainConfig, data: Path | None, report: Report) -> None:
+    training: Lights = ()
+    held: Lights = ()
+    known = (0.4, 0.0)  # share of images over a known fixed map: in training, when looked at
+
+    def __init__(self, config: TrainConfig, data: Path | None, out: Path, report: Report) -> None:
         self.config = config
         report("simulated sessions to learn from, others held out")
 
     def batches(self, process: int) -> Micrographs:
-        c = self.config
-        return Micrographs(size=c.size, batch=c.batch, seed=c.seed, process=process)
+        c, (known, _) = self.config, self.known
+        return Micrographs(
+            size=c.size, batch=c.batch, seed=c.seed, process=process, lights=self.training, known=known
+        )
 
     def look(self, average: Mapping[str, Tensor], grid: Path) -> dict[str, float]:
         c = self.config
-        held = Micrographs(size=c.size, batch=_LOOKS, seed=0, kept=_LOOKS, known=0.0, seeds=VALIDATION)
-        batch = held[0]
+        batch = Micrographs(
+            size=c.size,
+            batch=_LOOKS,
+            seed=0,
+            kept=_LOOKS,
+            lights=self.held,
+            known=self.known[1],
+            seeds=VALIDATION,
+        )[0]
         net = build(c.net, c.config)
         net.load_state_dict({name: value.cpu() for name, value in average.items()})
         net.eval()
@@ -97,6 +110,27 @@ class _Micrographs:
             "held_out_psnr": _psnr(batch["seen"] / found.exp(), batch),
             "held_out_rms": float((weight * error.square()).mean((1, 2, 3)).sqrt().mean()),
         }
+
+
+class _References(_Micrographs):
+    """Simulated samples before measured light; every fifth reference is held out."""
+
+    known = (0.8, 1.0)
+
+    def __init__(self, config: TrainConfig, data: Path | None, out: Path, report: Report) -> None:
+        if data is None:
+            raise TrainingError(
+                "there is nothing to learn from: name a file or folder of references (--data)"
+            )
+        self.config = config
+        lights, fixed = read_references(data, config.size, report=report)
+        self.held = lights[4::5] or lights[-1:]
+        self.training = [light for i, light in enumerate(lights) if i % 5 != 4] if lights[4:] else lights[:-1]
+        out.mkdir(parents=True, exist_ok=True)
+        partial = out / f"{INSTRUMENT}.partial"
+        save_file({"fixed_map": torch.from_numpy(fixed)}, partial)
+        partial.replace(out / INSTRUMENT)
+        report(f"{len(self.training)} to learn from, {len(self.held)} held out")
 
 
 def _psnr(found: Tensor, batch: Mapping[str, Tensor]) -> float:
@@ -118,7 +152,8 @@ def _picture(batch: Mapping[str, Tensor], found: Tensor, grid: Path) -> None:
     PilImage.fromarray(np.asarray(levels)).save(grid)
 
 
-SOURCES: Mapping[str, Callable[[TrainConfig, Path | None, Report], Source]] = {
+SOURCES: Mapping[str, Callable[[TrainConfig, Path | None, Path, Report], Source]] = {
     "photos": _Photographs,
     "micrographs": _Micrographs,
+    "references": _References,
 }

@@ -4,8 +4,16 @@ r"""What is asked of a net: (net, batch) → loss and the figures to log.
 0.0
 """
 
-__all__ = ["OBJECTIVES", "Objective", "objective", "Distil", "MatchTone", "PredictNoise",
-    "ReadBackground", "Restore"]
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "objective",
+    "Distil",
+    "MatchTone",
+    "PredictNoise",
+    "ReadBackground",
+    "Restore",
+]
 
 from collections.abc import Callable, Mapping
 from typing import Any

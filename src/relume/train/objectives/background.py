@@ -97,7 +97,7 @@ class ReadBackground:
     def contest(
         self, net: nn.Module, judge: nn.Module, batch: Batch, step: int
     ) -> tuple[Tensor, dict[str, Tensor], Callable[[], Tensor] | None]:
-        """The net's loss before the judge, figures, and what gives the judge's own loss once it has joined."""
+        """The net's loss before the judge, figures, and what gives the judge's loss once it has joined."""
         out = net(batch["x"]).float()
         loss, figures = self.judged(out, batch)
         if step < self.join:
