@@ -20,8 +20,8 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "export",
         help="make a model of trained checkpoints",
-        description="Makes a model of the checkpoints of relume train photo and relume train photo-tone, or of "
-        "the one of relume train xray. It is written only if the engines agree on it.",
+        description="Makes a model of the checkpoints of relume train photo and relume train photo-tone, or "
+        "of the one of relume train xray. It is written only if the engines agree on it.",
     )
     parser.set_defaults(run=run)
     parser.add_argument(

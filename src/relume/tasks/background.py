@@ -12,6 +12,7 @@ import numpy.typing as npt
 from relume import bundle as bundles
 from relume import engines
 from relume.background import ESTIMATORS
+from relume.background.estimator import normalised
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
 from relume.errors import UsageError
 from relume.nets import build
@@ -65,6 +66,7 @@ class BackgroundNet:
         if card["task"] != "xray":
             raise UsageError(f'model "{self.bundle.name}" is for {card["task"]}, not for xray')
         self.side, self.multiple, self.error = card["side"], card["multiple_of"], card["error"]
+        self.views = card.get("views", 1)
         self.engine = engines.load(
             self.bundle,
             "background",
@@ -99,12 +101,12 @@ class BackgroundNet:
         known = fixed is not None
         pattern = np.zeros(image.shape) if fixed is None else np.asarray(fixed, np.float64)
         grid = working((image.shape[0], image.shape[1]), self.side, self.multiple)
-        planes = self.engine(asked(light * np.exp(-pattern), grid, known=known))[0]
-        field, spread = answered(planes, grid, (image.shape[0], image.shape[1])).astype(np.float64)
-        field = field + pattern
+        planes = self.engine(asked(light * np.exp(-pattern), grid, known=known, views=self.views))
+        low, spread = answered(planes, grid, (image.shape[0], image.shape[1]))
+        field = low + pattern
         error = self.error["known" if known else "unknown"]
         sigma = np.sqrt(error["scale"] ** 2 * np.exp(spread) + error["fine"] ** 2)
-        return Background(np.exp(field - np.median(field)), sigma, NET, self.bundle.hash)
+        return Background(normalised(np.exp(field)), sigma, NET, self.bundle.hash)
 
 
 def estimate_background(

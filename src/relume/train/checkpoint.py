@@ -32,8 +32,8 @@ def save_checkpoint(
 ) -> Path:
     """Write ``checkpoint.safetensors`` into ``folder``: net, its average, the optimiser's moments, the step.
 
-    ``rival`` is the opponent of a contested objective with its optimiser. ``facts`` (whatever JSON holds) come back from :func:`load_checkpoint`. The file is complete or absent: it
-    is written beside and moved.
+    ``rival`` is the opponent of a contested objective with its optimiser. ``facts`` (whatever JSON holds)
+    come back from :func:`load_checkpoint`. The file is complete or absent: it is written beside and moved.
     """
     tensors = _learned(net, optimizer)
     tensors |= {f"average.{name}": value.detach().cpu().contiguous() for name, value in average.items()}

@@ -11,8 +11,9 @@ from typing import Any
 class TrainConfig:
     """One net, its data, its objective and its optimiser.
 
-    ``source`` says what batches are made of (:mod:`relume.train.sources`). ``config`` holds the settings of the net, ``settings`` those of the objective; what is left out of them is
-    as the net and the objective have it.
+    ``source`` says what batches are made of (:mod:`relume.train.sources`). ``config`` holds the settings of
+    the net, ``settings`` those of the objective; what is left out of them is as the net and the objective
+    have it.
 
     The learning rate rises over ``warmup`` steps, stays, and falls linearly to zero over the last ``decay``
     share of ``steps``: a run can be prolonged from any checkpoint before the fall.

@@ -72,7 +72,9 @@ def export_xray(
     with torch.no_grad():
         for value in net.state_dict().values():
             value.copy_(value.half())
-    card["error"] = calibrated(net, facts["size"], sessions=sessions)
+    # A net that learned from one instrument's references knows its upper side from its lower one.
+    card["views"] = 1 if facts["source"] == "references" else 8
+    card["error"] = calibrated(net, facts["size"], sessions=sessions, views=card["views"])
     report(f"error bars: {card['error']}")
     instrument = checkpoint.parent / INSTRUMENT
     side = facts["size"]
@@ -141,11 +143,11 @@ class _Case(NamedTuple):
     spread: Plane
 
 
-def calibrated(net: nn.Module, side: int, *, sessions: int) -> dict[str, dict[str, float]]:
+def calibrated(net: nn.Module, side: int, *, sessions: int, views: int = 1) -> dict[str, dict[str, float]]:
     """``scale`` (k) and ``fine`` (f) for instruments that are ``known`` and ``unknown``."""
     found = {}
     for name, known in (("unknown", False), ("known", True)):
-        cases = list(_cases(net, side, sessions, known=known))
+        cases = list(_cases(net, side, sessions, views, known=known))
         fine = 0.001 if known else _unresolved(side, sessions)
         error = np.concatenate([case.error.ravel() for case in cases])
         spread = np.concatenate([case.spread.ravel() for case in cases])
@@ -164,7 +166,7 @@ def _scale(error: Plane, spread: Plane, fine: float) -> float:
     return float(np.sqrt(low * high))
 
 
-def _cases(net: nn.Module, side: int, sessions: int, *, known: bool) -> Iterator[_Case]:
+def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool) -> Iterator[_Case]:
     """Every fourth pixel of the validation sessions where the light is not dark."""
     grid = working((_FULL, _FULL), side, net.config.multiple_of)
     for seed in VALIDATION[:sessions]:
@@ -172,9 +174,9 @@ def _cases(net: nn.Module, side: int, sessions: int, *, known: bool) -> Iterator
         shot = simulator.shot(seed % 20)
         truth = np.log(shot.background)
         fixed = known * fine_pattern(truth)
-        planes = asked((shot.raw - shot.dark) * np.exp(-fixed), grid, known=known)
+        planes = asked((shot.raw - shot.dark) * np.exp(-fixed), grid, known=known, views=views)
         with torch.inference_mode():
-            out = net.eval()(torch.from_numpy(planes))[0].numpy()
+            out = net.eval()(torch.from_numpy(planes)).numpy()
         field, spread = answered(out, grid, (_FULL, _FULL))
         valid = shot.vignette[::4, ::4] > 0.97
         error = (field + fixed - truth)[::4, ::4][valid]

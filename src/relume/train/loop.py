@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from relume.train.checkpoint import initialise, latest_checkpoint, load_checkpoi
 from relume.train.config import TrainConfig
 from relume.train.objectives import Objective, objective
 from relume.train.objectives.objective import Contested
+from relume.train.rival import Rival, rival_of
 from relume.train.sources import SOURCES, Report, Source
 
 
@@ -111,7 +112,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
         net.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
     )
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    rival = _rival(config, aim, accelerator)
+    rival = rival_of(config, aim, accelerator)
     start = _resume(config, run, net, average, optimizer, rival, report)
     source = SOURCES[config.source](config, run.data, run.out, report)
     forward = torch.compile(net) if run.compiled else net
@@ -134,7 +135,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
                         net=net,
                         average=average,
                         optimizer=optimizer,
-                        rival=rival and (rival.net, rival.optimizer),
+                        rival=None if rival is None else (rival.net, rival.optimizer),
                         facts=_facts(config),
                     )
             if stop:
@@ -171,7 +172,7 @@ def _resume(
     net: nn.Module,
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    rival: "_Rival | None",
+    rival: Rival | None,
     report: Report,
 ) -> int:
     found = latest_checkpoint(run.out)
@@ -180,7 +181,7 @@ def _resume(
             grown = initialise(run.init, net=net, average=average)
             report(f"starts from {run.init}" + (f", with {len(grown)} new blocks" if grown else ""))
         return 0
-    pair = rival and (rival.net, rival.optimizer)
+    pair = None if rival is None else (rival.net, rival.optimizer)
     step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer, rival=pair)
     # Runs of before objectives had settings have the default ones; of old, all learned from photographs.
     facts = {"settings": {}, "source": "photos", **facts}
@@ -230,7 +231,7 @@ def _step(
     batch: dict[str, Tensor],
     accelerator: Accelerator,
     aim: Objective,
-    rival: "_Rival | None" = None,
+    rival: Rival | None = None,
 ) -> dict[str, Tensor]:
     for group in optimizer.param_groups:
         group["lr"] = config.rate(step)
@@ -249,32 +250,6 @@ def _step(
     if rival is not None and learn is not None:
         figures = {**figures, "opponent": rival.step(learn, accelerator, config.rate(step), config.clip)}
     return {"loss": loss.detach(), "grad": torch.as_tensor(norm).detach(), **figures}
-
-
-class _Rival:
-    """The second net of a contested objective, with its optimiser. It has no average."""
-
-    def __init__(self, net: nn.Module, config: TrainConfig, accelerator: Accelerator) -> None:
-        self.net = net.to(accelerator.device, memory_format=torch.channels_last)
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, betas=(0.5, 0.99), weight_decay=0)
-        self.judge, self._prepared = accelerator.prepare(self.net, self.optimizer)
-
-    def step(self, learn: Callable[[], Tensor], accelerator: Accelerator, rate: float, clip: float) -> Tensor:
-        """One step of its own, after the first net's; its loss."""
-        for group in self._prepared.param_groups:
-            group["lr"] = rate
-        self._prepared.zero_grad(set_to_none=True)  # the first net's loss went through it
-        loss = learn()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(self.net.parameters(), clip)
-        self._prepared.step()
-        self._prepared.zero_grad(set_to_none=True)
-        return loss.detach()
-
-
-def _rival(config: TrainConfig, aim: Objective, accelerator: Accelerator) -> _Rival | None:
-    net = aim.opponent() if isinstance(aim, Contested) else None
-    return None if net is None else _Rival(net, config, accelerator)
 
 
 class _Log:

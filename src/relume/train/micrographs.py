@@ -27,6 +27,7 @@ from relume.degrade.phantoms import HELD_OUT, KINDS
 
 _FULL = 512  # pixels of the camera that the simulator's ranges are about
 _PAINTED = 2  # how much finer lights and samples are painted than they are used
+_STAIRS = 0.07  # share of samples that are stairs of optical depth, as in a wedge
 _KINDS = tuple(kind for kind in KINDS if kind not in HELD_OUT)
 Plane = NDArray[np.float32]
 Lights = Sequence[Plane]
@@ -37,6 +38,18 @@ def _pooled(field: NDArray[np.floating], step: int) -> Plane:
     return np.asarray(field.reshape(h, step, w, step).mean((1, 3)), np.float32)
 
 
+def _stairs(size: int, rng: np.random.Generator) -> Plane:
+    """Bands of different optical depth in any direction: what light never does, and what wedges are."""
+    line = (2 * np.arange(size) + 1) / size - 1
+    angle = rng.uniform(0, 2 * np.pi)
+    along = np.cos(angle) * line[:, None] + np.sin(angle) * line[None, :]
+    depths = rng.uniform(0, 1.6, int(rng.integers(2, 9)))
+    if rng.random() < 0.6:
+        depths = np.sort(depths)
+    edges = np.sort(rng.uniform(along.min(), along.max(), len(depths) - 1))
+    return np.asarray(np.exp(-depths[np.searchsorted(edges, along)]), np.float32)
+
+
 def painted(
     index: int, size: int, *, seeds: Sequence[int] = TRAIN, kinds: Sequence[str] = _KINDS
 ) -> tuple[Plane, Plane]:
@@ -44,7 +57,12 @@ def painted(
     simulator = Simulator(seeds[index % len(seeds)], _PAINTED * size, kinds=kinds)
     shot = (index // len(seeds)) % len(simulator.drift.modes)
     light = np.log(simulator.light(simulator.drift.at(shot))[0])
-    return _pooled(light, _PAINTED), _pooled(develop(simulator.scene(shot), _PAINTED * size), _PAINTED)
+    rng = np.random.default_rng([index, len(kinds)])
+    if rng.random() < _STAIRS:
+        clean = _stairs(_PAINTED * size, rng)
+    else:
+        clean = develop(simulator.scene(shot), _PAINTED * size)
+    return _pooled(light, _PAINTED), _pooled(clean, _PAINTED)
 
 
 class Micrographs(Dataset[dict[str, Tensor]]):

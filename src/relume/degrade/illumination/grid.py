@@ -42,10 +42,11 @@ def shrunk(image: NDArray[np.floating], shape: tuple[int, int]) -> Plane:
     return np.asarray(rows @ np.asarray(image, np.float32) @ columns.T, np.float32)
 
 
-def asked(counts: NDArray[np.floating], grid: Working, *, known: bool) -> Plane:
-    """What the net sees of counts less the dark level (H,W): (1, 4, *grid.padded).
+def asked(counts: NDArray[np.floating], grid: Working, *, known: bool, views: int = 1) -> Plane:
+    """What the net sees of counts less the dark level (H,W): (V, 4, *grid.padded).
 
     ``known`` says that the fixed map was divided out. Pixels that are not finite are taken as the median.
+    ``views`` are the ways in which the image is laid before the net: of eight on a square grid, else of four.
 
     Raises:
         UsageError: the image is no (H,W), or not above the dark level by its median.
@@ -55,16 +56,39 @@ def asked(counts: NDArray[np.floating], grid: Working, *, known: bool) -> Plane:
     if not middle > 0:
         raise UsageError("an image is (H, W) counts less the dark level, most of them above 0")
     level = np.where(finite, counts, middle) / middle
-    small = shrunk(np.clip(level, 0, np.exp(LIMIT)), grid.shape)
-    planes = channels(network_input(small), np.float32(known))
+    small = network_input(shrunk(np.clip(level, 0, np.exp(LIMIT)), grid.shape))
+    laid = np.stack([_turned(small, view) for view in range(_views(grid, views))])
+    planes = channels(laid, np.full(len(laid), known, np.float32))
     margins = [(0, b - a) for a, b in zip(grid.shape, grid.padded, strict=True)]
-    return np.asarray(np.pad(planes, [(0, 0), *margins], mode="symmetric")[None], np.float32)
+    return np.asarray(np.pad(planes, [(0, 0), (0, 0), *margins], mode="symmetric"), np.float32)
 
 
-def answered(planes: NDArray[np.floating], grid: Working, shape: tuple[int, int]) -> Plane:
-    """The net's planes (C, *grid.padded) at full size (C, H, W)."""
+def answered(planes: NDArray[np.floating], grid: Working, shape: tuple[int, int]) -> tuple[Plane, Plane]:
+    """The net's answers (V, 2, *grid.padded) as ln B and the logarithm of its variance, at full size (H,W).
+
+    Views are averaged; what they differ by is added to the variance.
+    """
     h, w = grid.shape
-    return np.stack([shrunk(plane[:h, :w], shape) for plane in planes])
+    back = np.stack([[_back(p[:h, :w], view) for p in pair] for view, pair in enumerate(planes)])
+    fields = back[:, 0] - back[:, 0].mean((1, 2), keepdims=True)
+    variance = np.exp(back[:, 1]).mean(0) + fields.var(0)
+    return shrunk(fields.mean(0), shape), shrunk(np.log(variance), shape)
+
+
+def _views(grid: Working, wanted: int) -> int:
+    return max(1, min(wanted, 8 if grid.shape[0] == grid.shape[1] else 4))
+
+
+def _turned(plane: Plane, view: int) -> Plane:
+    """One of the eight ways to lay a plane; the first four keep its shape, the first of all keeps it."""
+    laid = plane[:: -1 if view & 1 else 1, :: -1 if view & 2 else 1]
+    return laid.T if view & 4 else laid
+
+
+def _back(plane: Plane, view: int) -> Plane:
+    """What :func:`_turned` undoes."""
+    laid = plane.T if view & 4 else plane
+    return laid[:: -1 if view & 1 else 1, :: -1 if view & 2 else 1]
 
 
 def fine_pattern(light: NDArray[np.floating]) -> Plane:
