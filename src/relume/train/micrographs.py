@@ -27,7 +27,7 @@ from relume.degrade.phantoms import HELD_OUT, KINDS
 
 _FULL = 512  # pixels of the camera that the simulator's ranges are about
 _PAINTED = 2  # how much finer lights and samples are painted than they are used
-_STAIRS = 0.07  # share of samples that are stairs of optical depth, as in a wedge
+STAIRS = 0.07  # share of samples that are stairs of optical depth, as in a wedge
 _KINDS = tuple(kind for kind in KINDS if kind not in HELD_OUT)
 Plane = NDArray[np.float32]
 Lights = Sequence[Plane]
@@ -51,14 +51,19 @@ def _stairs(size: int, rng: np.random.Generator) -> Plane:
 
 
 def painted(
-    index: int, size: int, *, seeds: Sequence[int] = TRAIN, kinds: Sequence[str] = _KINDS
+    index: int,
+    size: int,
+    *,
+    seeds: Sequence[int] = TRAIN,
+    kinds: Sequence[str] = _KINDS,
+    stairs: float = STAIRS,
 ) -> tuple[Plane, Plane]:
     """Number ``index`` of the row: log B and T, each (size, size), of one session."""
     simulator = Simulator(seeds[index % len(seeds)], _PAINTED * size, kinds=kinds)
     shot = (index // len(seeds)) % len(simulator.drift.modes)
     light = np.log(simulator.light(simulator.drift.at(shot))[0])
     rng = np.random.default_rng([index, len(kinds)])
-    if rng.random() < _STAIRS:
+    if rng.random() < stairs:
         clean = _stairs(_PAINTED * size, rng)
     else:
         clean = develop(simulator.scene(shot), _PAINTED * size)
@@ -82,6 +87,7 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         known: share of images whose fixed map is known and divided out.
         seeds: the sessions.
         kinds: the samples.
+        stairs: share of samples that are bands of optical depth instead.
     """
 
     def __init__(
@@ -97,10 +103,11 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         known: float = 0.4,
         seeds: Sequence[int] = TRAIN,
         kinds: Sequence[str] = _KINDS,
+        stairs: float = STAIRS,
     ) -> None:
         self.size, self.batch, self.seed, self.process = size, batch, seed, process
         self.lights, self.kept, self.fresh, self.known = list(lights), kept, fresh, known
-        self.seeds, self.kinds = seeds, tuple(kinds)
+        self.seeds, self.kinds, self.stairs = seeds, tuple(kinds), stairs
         self._window: dict[int, tuple[Plane, Plane]] = {}
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
@@ -124,7 +131,7 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         self._window = {
             i: self._window[i]
             if i in self._window
-            else painted(i, self.size, seeds=self.seeds, kinds=self.kinds)
+            else painted(i, self.size, seeds=self.seeds, kinds=self.kinds, stairs=self.stairs)
             for i in wanted
         }
         return self._window

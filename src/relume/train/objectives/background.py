@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
 
 from relume.errors import UsageError
 from relume.nets import build
 from relume.train.fourier import FOURIER
+from relume.train.losses import judged_true, told_apart
 from relume.train.objectives.objective import Batch
 
 _LOGVAR = (-14.0, 4.0)
@@ -25,10 +25,10 @@ class ReadBackground:
     .. math::
         e = \hat y - y - \overline{\hat y - y}, \qquad
         L = a\,\overline{w|e|} + b\,F(\hat y, y)
-            + c\,\tfrac12\overline{w(e^2 e^{-s} + s)} - g\,\overline{D(x, \hat y)}
+            + c\,\tfrac12\overline{w(e^2 e^{-s} + s)} + g\,\overline{(D(x, \hat y) - 1)^2}
 
     y is ln B, w the weight of a pixel, s the log-variance that the net answers with; it follows the error and
-    does not pull at it. The judge D learns by the hinge loss.
+    does not pull at it. The judge D learns by least squares (:mod:`relume.train.losses`).
 
     Parameters
     ----------
@@ -104,13 +104,13 @@ class ReadBackground:
             return loss, figures, None
         level = batch["x"][:, :1]
         false, true = (_shown(level, field) for field in (out[:, :1], batch["target"]))
-        verdict = judge(false).float().mean()
-        figures["fooled"] = verdict.detach()
+        verdict = judged_true(judge(false).float())
+        figures["found_out"] = verdict.detach()
 
         def learn() -> Tensor:
-            return relu(1 - judge(true).float()).mean() + relu(1 + judge(false.detach()).float()).mean()
+            return told_apart(judge(true).float(), judge(false.detach()).float())
 
-        return loss - self.gan * verdict, figures, learn
+        return loss + self.gan * verdict, figures, learn
 
 
 def _shown(level: Tensor, field: Tensor) -> Any:
