@@ -40,19 +40,19 @@ def read_references(path: Path, side: int, *, report: Callable[[str], None] = pr
         If there are fewer than two, or they differ in size.
     """
     lights: list[Plane] = []
-    maps: list[Plane] = []
+    frames: list[Plane] = []
     for frame in _frames(path, report):
         if not np.median(frame) > 0:
             raise TrainingError(f"a reference in {path} is not above its dark level by its median")
         level = np.maximum(frame / np.median(frame), _LOWEST)
-        if maps and level.shape != maps[0].shape:
-            raise TrainingError(f"the references in {path} differ in size: {maps[0].shape}, {level.shape}")
+        if frames and level.shape != frames[0].shape:
+            raise TrainingError(f"the references in {path} differ in size: {frames[0].shape}, {level.shape}")
         lights.append(np.asarray(network_target(np.maximum(shrunk(level, (side, side)), _LOWEST))))
-        maps.append(fixed_map([level]))
+        frames.append(level)
     if len(lights) < 2:
         raise TrainingError(f"{path} holds {len(lights)} references: at least 2 are wanted, better 50")
-    report(f"{len(lights)} references of {maps[0].shape[0]}×{maps[0].shape[1]} pixels")
-    return References(lights, np.mean(maps, axis=0))
+    report(f"{len(lights)} references of {frames[0].shape[0]}×{frames[0].shape[1]} pixels")
+    return References(lights, fixed_map(frames))
 
 
 def _frames(path: Path, report: Callable[[str], None]) -> Iterator[Plane]:

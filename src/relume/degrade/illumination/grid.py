@@ -19,6 +19,7 @@ from relume.errors import UsageError
 from .targets import LIMIT, channels, network_input
 
 SLOW = 1 / 32  # σ of what counts as slow, in shorter sides: the fixed map holds what is finer
+_DARKEST = float(np.log(0.5))
 Plane = NDArray[np.float32]
 
 
@@ -92,15 +93,18 @@ def _back(plane: Plane, view: int) -> Plane:
 
 
 def fine_pattern(light: NDArray[np.floating]) -> Plane:
-    """What of log B (..., H, W) is finer than 1/32 of the shorter side."""
+    """What of log B (..., H, W), its median 0, is finer than 1/32 of the shorter side.
+
+    Corners that are darker than half of the median count as half: a vignette's edge moves from day to day.
+    """
     h, w = light.shape[-2:]
     rows, columns = (gaussian_matrix(n, SLOW * min(h, w)) for n in (h, w))
-    light = np.asarray(light, np.float32)
+    light = np.maximum(np.asarray(light, np.float32), _DARKEST)
     return np.asarray(light - rows @ light @ columns.T, np.float32)
 
 
 def fixed_map(flats: Sequence[NDArray[np.floating]]) -> Plane:
-    """The fixed map of an instrument (H,W): the fine pattern of log counts, as the mean over flats.
+    """The fixed map of an instrument (H,W): the fine pattern of log counts, as the median over flats.
 
     Flats are counts less the dark level, of any exposure.
 
@@ -109,9 +113,10 @@ def fixed_map(flats: Sequence[NDArray[np.floating]]) -> Plane:
     """
     if not len(flats) or len({flat.shape for flat in flats}) > 1:
         raise UsageError("a fixed map is made of flats of one size; give at least one")
-    total = np.zeros(flats[0].shape)
+    patterns = []
     for flat in flats:
-        if not np.nanmedian(flat) > 0:
+        middle = float(np.nanmedian(flat))
+        if not middle > 0:
             raise UsageError("a flat is not above the dark level by its median")
-        total += fine_pattern(network_input(np.nan_to_num(flat, nan=float(np.nanmedian(flat)))))
-    return np.asarray(total / len(flats), np.float32)
+        patterns.append(fine_pattern(network_input(np.nan_to_num(flat, nan=middle))))
+    return np.asarray(np.median(patterns, axis=0), np.float32)
