@@ -15,6 +15,7 @@ pytest.importorskip("onnx")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from relume import bundle as bundles  # noqa: E402
+from relume.cli import main  # noqa: E402
 from relume.degrade.illumination import VALIDATION, Simulator  # noqa: E402
 from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working  # noqa: E402
 from relume.errors import TrainingError, UsageError  # noqa: E402
@@ -424,3 +425,38 @@ def test_a_run_starts_from_the_weights_of_a_bundle(net: BackgroundNet, tmp_path:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     with pytest.raises(TrainingError):
         initialise(tmp_path / "a.safetensors", net=fresh, average=average)
+
+
+# --- the commands ----------------------------------------------------------------------------------------
+
+
+def test_the_command_trains_on_the_simulator_or_on_references(
+    references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[tuple[Any, Any]] = []
+
+    def remember(config: Any, where: Any, **_: Any) -> Path:
+        asked_for.append((config, where))
+        return tmp_path
+
+    monkeypatch.setattr("relume.train.train", remember)
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["train", "xray", *out, "--steps", "7"]) == 0
+    assert main(["train", "xray", *out, "--data", str(references)]) == 0
+    (simulated, free), (measured, own) = asked_for
+    assert simulated == replace(TRAINABLE["xray"], steps=7) and free.data is None and free.init is None
+    assert measured == TRAINABLE["xray-references"] and own.data == references
+    assert own.init == bundles.find("xray").path
+    net = build(measured.net, measured.config)
+    assert initialise(own.init, net=net, average=dict(net.state_dict())) == []
+
+
+def test_the_command_exports_one_checkpoint_as_xray(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: BackgroundNet
+) -> None:
+    def remember(found: Path, out: Path, **options: Any) -> Any:
+        assert found == checkpoint and out == tmp_path / "made" and options["name"] == "xray"
+        return net.bundle
+
+    monkeypatch.setattr("relume.train.export_xray.export_xray", remember)
+    assert main(["export", str(checkpoint.parent), "-o", str(tmp_path / "made")]) == 0
