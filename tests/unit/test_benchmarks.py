@@ -339,6 +339,8 @@ def test_arrivals_are_a_poisson_process_and_quantiles_keep_what_was_not_done() -
     assert module.quantiles([*seconds, math.inf]) == {"count": 100, "p50_s": 50, "p95_s": 95, "p99_s": 99}
     assert module.quantiles([*seconds[:90], *[math.inf] * 10])["p95_s"] is None
     assert module.quantiles([]) == {"count": 0, "p50_s": None, "p95_s": None, "p99_s": None}
+
+
 def test_what_latents_are_told_apart_by_is_right_where_the_answer_is_known() -> None:
     torch = pytest.importorskip("torch")
     latent = script("latent")
