@@ -84,7 +84,7 @@ def invented(
     It costs 34 evaluations of the net a tile.
     """
     found = evidence(restorer, image, restoration, settings)
-    return Invented(predicted(found), restorer.bundle.hash == COEFFICIENTS.model)
+    return Invented(predicted(found), restorer.bundle.weights_hash == COEFFICIENTS.model)
 
 
 def evidence(
