@@ -45,7 +45,12 @@ def recall(shelf: str, key: Key) -> dict[str, Any] | None:
 def remember(shelf: str, key: Key, facts: Mapping[str, Any]) -> bool:
     """Keeps facts, atomically. False where the folder cannot be written: the next run measures again."""
     path = place_of(shelf, key)
-    whole = {"format": FORMAT, "key": key, "measured": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
+    whole = {
+        "format": FORMAT,
+        "key": key,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         place((json.dumps(whole, indent=2) + "\n").encode(), path, overwrite=True)
