@@ -70,7 +70,7 @@ class _Fused(torch.autograd.Function):
         if kernel:
             from relume.ops.kernels.group_norm_silu import forward
 
-            y, mean, rstd = forward(flat, gamma, beta, *ctx.sizes, eps)
+            y, mean, rstd = forward(flat, gamma, beta, ctx.sizes, eps)
         else:
             y, mean, rstd = _norm(flat, gamma, beta, ctx.sizes, eps)
             functional.silu(y, inplace=True)

@@ -63,9 +63,13 @@ def _kernel(
 
 
 def forward(
-    x: Tensor, gamma: Tensor, beta: Tensor, batch: int, channels: int, pixels: int, groups: int, eps: float
+    x: Tensor, gamma: Tensor, beta: Tensor, sizes: tuple[int, int, int, int], eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, and mean and reciprocal deviation of each group, (batch, groups), as torch keeps them."""
+    """The result, and mean and reciprocal deviation of each group, (pictures, groups), as torch keeps them.
+
+    ``sizes``: pictures, channels, pixels, groups.
+    """
+    batch, channels, pixels, groups = sizes
     y = torch.empty_like(x)
     mean, rstd = torch.empty(2, batch, groups, dtype=x.dtype, device=x.device).unbind()
     size = channels // groups * pixels
