@@ -118,7 +118,10 @@ def _triton(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     _check(q, k, v)
-    return functional.scaled_dot_product_attention(q, k, v)
+    # Only what has a dimension of heads is fused; three dimensions would hold the whole matrix.
+    four = (each.reshape(-1, 1, *each.shape[-2:]) for each in (q, k, v))
+    out = functional.scaled_dot_product_attention(*four)
+    return out.reshape(*q.shape[:-1], v.shape[-1])
 
 
 ATTENTION = Op("attention", attention, {"sdpa": _sdpa, "partial": _partial, "triton": _triton})
