@@ -30,11 +30,14 @@ from quality import git, rounded
 from relume import __version__
 from relume.bench.clock import interleaved, latency, warm_up
 from relume.bench.machine import machine
+from relume.files import placing
 from relume.ops import OPS, Op, trade
 
 HERE = Path(__file__).resolve().parent
 MIB = 2**20
 TILES = (2, 4, 6)
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16}
+BEGIN, END = "<!-- ops: begin -->", "<!-- ops: end -->"
 
 # Operation → shapes of its tensors and its settings. Quick runs take the first only.
 CASES: dict[str, list[tuple[list[tuple[int, ...]], dict[str, Any]]]] = {
@@ -165,23 +168,51 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for way, times in taken.items():
                 rows[way]["seconds"] = times
             facts = {"op": name, "shapes": shapes, "settings": settings, "rows": rows}
-            show(facts)
+            print(table(facts), flush=True)
             yield facts
 
 
-def show(facts: dict[str, Any]) -> None:
-    settings = "".join(f", {key} {value}" for key, value in facts["settings"].items())
-    print(f"\n{facts['op']} {' '.join('×'.join(map(str, shape)) for shape in facts['shapes'])}{settings}\n")
-    print("| way | peak, forward | peak, with gradient | kept for it | error | forward | with gradient |")
-    print("|---|---|---|---|---|---|---|")
+def table(facts: dict[str, Any]) -> str:
+    """A heading and the rows of one case, in Markdown."""
+    sizes = ", ".join("×".join(map(str, shape)) for shape in facts["shapes"])
+    settings = "".join(f"; {key} {value}" for key, value in facts["settings"].items())
+    heads = ["way", "peak, forward", "with gradient", "kept for it", "error", "forward", "with gradient"]
+    lines = [
+        f"**{facts['op']}**: {sizes}{settings}",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+    ]
     for way, row in facts["rows"].items():
-        sizes = (row[key] / MIB for key in ("peak_forward_bytes", "peak_training_bytes", "waiting_bytes"))
+        held = (row[key] / MIB for key in ("peak_forward_bytes", "peak_training_bytes", "waiting_bytes"))
         times = row.get("seconds")
-        medians = [
-            f"{times[kind]['median_s'] * 1e3:.2f} ms" if times else "–" for kind in ("forward", "training")
+        taken = [
+            f"{times[kind]['median_s'] * 1e3:.3g} ms" if times else "not yet"
+            for kind in ("forward", "training")
         ]
-        cells = [way, *(f"{size:.2f} MiB" for size in sizes), f"{row['relative_error']:.1e}", *medians]
-        print("| " + " | ".join(cells) + " |", flush=True)
+        cells = [way, *(f"{size:.2f} MiB" for size in held), f"{row['relative_error']:.0e}", *taken]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def winograd_text(rows: Sequence[dict[str, Any]], taken: Sequence[str]) -> str:
+    """The trade and the errors, in Markdown, and what the direct convolution ran as."""
+    heads = ["tile", "fewer multiplications", "values", "weights", "error f64", "error f32", "error f16"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in rows:
+        factors = [f"{row[key]:.2f}×" for key in ("multiplications", "intermediates", "weights")]
+        errors = [f"{row[key]:.1e}" if key in row else "–" for key in map("error_{}".format, DTYPES)]
+        name = "direct" if row["m"] == 1 else f"{row['m']}×{row['m']}"
+        lines.append(f"| {' | '.join([name, *factors, *errors])} |")
+    says = f"oneDNN ran the direct convolution as `{', '.join(taken)}`." if taken else "oneDNN did not run."
+    return "\n".join([*lines, "", says, ""])
+
+
+def page(report: dict[str, Any]) -> str:
+    facts = report["machine"]
+    head = f"{facts['cpu']}, {facts['threads']} thread(s), torch {facts['torch']}, float32."
+    tables = [table(each) for each in report["cases"]]
+    return "\n".join([head, "", *tables, winograd_text(report["winograd"], report["onednn"])])
 
 
 def winograd_table(channels: int = 64, side: int = 48) -> list[dict[str, Any]]:
@@ -194,16 +225,13 @@ def winograd_table(channels: int = 64, side: int = 48) -> list[dict[str, Any]]:
     for m in TILES:
         way, gain = OPS["conv3x3"].ways[f"winograd-{m}"], trade(m)
         row: dict[str, Any] = {"m": m, **{key: float(value) for key, value in asdict(gain).items()}}
-        for dtype in (torch.float64, torch.float32, torch.float16):
+        for name, dtype in DTYPES.items():
             out = way(x.to(dtype), weight.to(dtype)).double()
-            row[f"error_{str(dtype).removeprefix('torch.')}"] = ((out - truth).norm() / truth.norm()).item()
+            row[f"error_{name}"] = ((out - truth).norm() / truth.norm()).item()
         rows.append(row)
     single = torch.nn.functional.conv2d(x.float(), weight.float(), padding=1)
     error = ((single - truth).norm() / truth.norm()).item()
-    rows.insert(0, {"m": 1, **dict.fromkeys(asdict(gain), 1.0), "error_float32": error})
-    for row in rows:
-        print("  ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
-    return rows
+    return [{"m": 1, **dict.fromkeys(asdict(gain), 1.0), "error_float32": error}, *rows]
 
 
 def onednn_takes() -> list[str]:
@@ -239,6 +267,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
+    parser.add_argument("--page", type=Path, help="write the tables between the marks of this page, too")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
     args = parser.parse_args(argv)
     if args.quick:
@@ -259,7 +288,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "winograd": winograd_table(),
         "onednn": onednn_takes(),
     }
-    print("the direct convolution ran as", ", ".join(report["onednn"]) or "oneDNN does not tell")
+    print(winograd_text(report["winograd"], report["onednn"]))
+    if args.page is not None:
+        before, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
+        whole = f"{before}{BEGIN}\n{page(report)}{END}{rest.split(END)[1]}"
+        with placing(args.page, overwrite=True) as part:
+            part.write_text(whole, encoding="utf-8")
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"ops--{args.name}--{args.device}.json"
     target.write_text(json.dumps(rounded(report), allow_nan=False) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@ r"""One operation in several ways, and the choice between them."""
 
 __all__ = ["Op", "Way", "fastest", "forget"]
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from relume.ops import kernels
 Way = Callable[..., Tensor]
 Clock = Callable[[], float]
 
+Seconds = dict[str, float | None]
+
 ROUNDS = 5
+NEAR = 0.01
 _SHELF = "ops"
 _CHOSEN: dict[str, str] = {}
 
@@ -57,15 +61,17 @@ def fastest(
 ) -> str:
     """The way of least median time over interleaved rounds, measured once and then kept.
 
-    What is kept holds for these shapes, strides, types and settings, with or without a gradient, and for this
-    device, number of threads and version of torch: in the process, and on disk among the user's caches.
+    A way that fails here, or whose value is more than 1 % away from that of the first, is never chosen. The
+    times are taken on drawn values. What is kept holds for these shapes, strides, types and
+    settings, with or without a gradient, and for this device, number of threads and version of torch: in the
+    process, and on disk among the user's caches.
 
     Arguments:
-        tensors: as the operation takes them; their values do not matter and are not changed.
+        tensors: as the operation takes them; their values do not matter.
         rounds: calls of each way that count, after one that does not.
 
     Raises:
-        UsageError: no way of the operation can run here.
+        UsageError: no way of the operation can run here, or the tensors do not fit.
     """
     names = op.here(tensors[0])
     if len(names) == 1:
@@ -79,7 +85,7 @@ def fastest(
         if seconds is None:
             seconds = _measure(op, names, tensors, settings, rounds, clock)
             kept.remember(_SHELF, key, {"seconds": seconds})
-        _CHOSEN[place] = min(names, key=seconds.__getitem__)
+        _CHOSEN[place] = min(names, key=lambda name: seconds[name] or math.inf)
     return _CHOSEN[place]
 
 
@@ -107,13 +113,13 @@ def _key(op: Op, tensors: tuple[Tensor, ...], settings: Mapping[str, Any], names
     }
 
 
-def _sound(found: Mapping[str, Any] | None, names: list[str]) -> dict[str, float] | None:
-    """The kept seconds, where there is a positive number for each way."""
+def _sound(found: Mapping[str, Any] | None, names: list[str]) -> Seconds | None:
+    """The kept seconds: a positive number for the first way, and one or none for each other."""
     seconds = (found or {}).get("seconds")
-    if not isinstance(seconds, dict) or set(seconds) != set(names):
+    if not isinstance(seconds, dict) or set(seconds) != set(names) or seconds[names[0]] is None:
         return None
-    whole = all(isinstance(value, float) and 0 < value < float("inf") for value in seconds.values())
-    return seconds if whole else None
+    known = [value for value in seconds.values() if value is not None]
+    return seconds if all(isinstance(value, float) and 0 < value < math.inf for value in known) else None
 
 
 def _measure(
@@ -123,17 +129,43 @@ def _measure(
     settings: Mapping[str, Any],
     rounds: int,
     clock: Clock,
-) -> dict[str, float]:
-    """Seconds of each way: the median of interleaved rounds."""
-    tracked = _tracked(tensors)
-    own = tuple(each.detach().requires_grad_(each.requires_grad and tracked) for each in tensors)
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    for name in chain(names, *([names] * rounds)):
+) -> Seconds:
+    """Seconds of each way: the median of interleaved rounds; none for one that cannot be used."""
+    own = _drawn(tensors)
+    first = op.ways[names[0]](*own, **settings).detach()
+    taken: dict[str, list[float]] = {
+        name: [] for name in names if _agrees(op.ways[name], own, settings, first)
+    }
+    for name in chain(*([list(taken)] * rounds)):
         before = clock()
-        out = op.ways[name](*own, **settings)
-        if tracked:
-            torch.autograd.grad(out.sum(), [each for each in own if each.requires_grad])
-        if out.is_cuda:
-            torch.cuda.synchronize(out.device)
+        _once(op.ways[name], own, settings)
         taken[name].append(clock() - before)
-    return {name: median(seconds[1:]) for name, seconds in taken.items()}
+    return {name: median(taken[name]) if name in taken else None for name in names}
+
+
+def _drawn(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Others of the same kind, drawn from a generator of their own: nobody's chance is touched."""
+    tracked, maker = _tracked(tensors), torch.Generator(tensors[0].device).manual_seed(0)
+    fresh = (torch.empty_like(each).detach().normal_(generator=maker) for each in tensors)
+    return tuple(
+        new.requires_grad_(each.requires_grad and tracked) for new, each in zip(fresh, tensors, strict=True)
+    )
+
+
+def _once(way: Way, tensors: tuple[Tensor, ...], settings: Mapping[str, Any]) -> Tensor:
+    out = way(*tensors, **settings)
+    wanted = [each for each in tensors if each.requires_grad]
+    if wanted:
+        torch.autograd.grad(out.sum(), wanted)
+    if out.is_cuda:
+        torch.cuda.synchronize(out.device)
+    return out.detach()
+
+
+def _agrees(way: Way, tensors: tuple[Tensor, ...], settings: Mapping[str, Any], first: Tensor) -> bool:
+    """Whether a way runs, which also warms it up, and comes near the value of the first."""
+    try:
+        away = torch.linalg.vector_norm((_once(way, tensors, settings) - first).float())
+    except Exception:  # whatever a compiler or a driver raises: the others remain
+        return False
+    return bool(away <= NEAR * torch.linalg.vector_norm(first.float()))
