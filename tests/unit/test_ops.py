@@ -91,6 +91,15 @@ def test_attention_bears_logits_of_ten_thousand(way: str) -> None:
     torch.testing.assert_close(ATTENTION.ways[way](q, k, v), ATTENTION.reference(q, k, v), rtol=0, atol=1e-12)
 
 
+def test_the_library_is_called_so_that_it_is_fused() -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    q = normal(2, 8, 5, dtype=torch.float32).mT
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # an error where that one cannot be used
+        out = ATTENTION.ways["sdpa"](q, q, q)
+    torch.testing.assert_close(out, ATTENTION.reference(q, q, q))
+
+
 def test_the_scores_are_made_in_parts_and_not_kept() -> None:
     n, d = 700, 8
     q, k, v = (normal(1, n, d, seed=seed).requires_grad_() for seed in range(3))

@@ -118,9 +118,10 @@ def _triton(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     _check(q, k, v)
-    # Only what has a dimension of heads is fused; three dimensions would hold the whole matrix.
+    # Fused only with a dimension of heads, and channels last: else it would hold the whole matrix.
     four = (each.reshape(-1, 1, *each.shape[-2:]) for each in (q, k, v))
-    out = functional.scaled_dot_product_attention(*four)
+    near = (each if each.stride(-1) == 1 else each.contiguous() for each in four)
+    out = functional.scaled_dot_product_attention(*near)
     return out.reshape(*q.shape[:-1], v.shape[-1])
 
 
