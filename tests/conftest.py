@@ -20,8 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relume import bundle
+from relume import bundle, machine
 from relume.bundle import Bundle
+
+if not machine.graphics():
+    # Triton reads it once, when it is imported: without a GPU its kernels run by the interpreter.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 LOCAL = {"widths": [8, 12], "encoder": [1], "middle": 1, "decoder": [1], "time_width": 8}
 TONE = {"width": 4, "knots": 16}

@@ -17,7 +17,14 @@ RUNTIMES = ("torch", "openvino", "onnxruntime", "onnx", "accelerate", "tensorflo
 MODULES = sorted(info.name for info in pkgutil.walk_packages(relume.__path__, "relume."))
 # What the extras bring: without them these modules cannot be loaded, and need not be.
 NEEDS_SERVE = "relume.service"
-NEEDS_TORCH = ("relume.nets", "relume.train", "relume.degrade.batched", "relume.degrade.illumination.batched")
+NEEDS_TORCH = (
+    "relume.nets",
+    "relume.ops",
+    "relume.train",
+    "relume.degrade.batched",
+    "relume.degrade.illumination.batched",
+)
+NEEDS_TRITON = "relume.ops.kernels."
 
 
 def python(code: str) -> str:
@@ -99,6 +106,8 @@ def test_modules_declare_what_is_public_and_hold_it(module: str) -> None:
         if module.startswith("relume.train"):
             pytest.importorskip("accelerate")
             pytest.importorskip("onnx")
+    if module.startswith(NEEDS_TRITON):
+        pytest.importorskip("triton")
     if module.startswith(NEEDS_SERVE):
         for name in ("fastapi", "sqlalchemy", "prometheus_client", "uvicorn"):
             pytest.importorskip(name)

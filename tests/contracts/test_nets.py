@@ -420,3 +420,13 @@ def test_config_classes_are_the_listed_ones() -> None:
         "translator": (TranslatorConfig, Translator),
         "unet": (UNetConfig, UNet),
     }
+
+
+def test_the_unet_attends_without_the_matrix_of_scores() -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    net, given, found = stirred("unet"), inputs("unet"), []
+    for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):
+        with sdpa_kernel(backend):  # an error where that one cannot be used
+            found.append(net(*given))
+    torch.testing.assert_close(*found)

@@ -86,7 +86,23 @@ def check(path: Path) -> dict[str, Any]:
         check_story(facts)
     if facts["suite"] == "serving":
         check_serving(facts)
+    if facts["suite"] == "ops":
+        check_ops(facts)
     return facts
+
+
+def check_ops(facts: dict[str, Any]) -> None:
+    assert {each["op"] for each in facts["cases"]} == {"group-norm-silu", "gelu", "attention", "conv3x3"}
+    for case in facts["cases"]:
+        rows, counts = case["rows"], ("peak_forward_bytes", "peak_training_bytes", "waiting_bytes")
+        assert len(rows) > 1 and "reference" in rows, "nothing to compare with"
+        for name, row in rows.items():
+            assert all(isinstance(row[key], int) and row[key] >= 0 for key in counts)
+            assert row["relative_error"] < 1e-5 and row["peak_forward_bytes"] > 0
+            if case["op"] != "conv3x3" and name != "reference":
+                assert row["peak_forward_bytes"] <= rows["reference"]["peak_forward_bytes"]
+                assert row["waiting_bytes"] <= rows["reference"]["waiting_bytes"]
+    assert [row["m"] for row in facts["winograd"]] == [1, 2, 4, 6]
 
 
 def check_story(facts: dict[str, Any]) -> None:
@@ -184,6 +200,29 @@ def test_the_script_makes_a_result_that_keeps_it(hollow_bundle: Bundle, tmp_path
     again = json.loads(module.main([str(each) for each in options]).read_text(encoding="utf-8"))
     for name in facts["rows"]:
         assert again["pictures"][name]["psnr"] == facts["pictures"][name]["psnr"]
+
+
+def test_the_operations_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module, threads = script("ops"), torch.get_num_threads()
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n", encoding="utf-8")
+    options = ["--quick", "--name", "here", "--out", tmp_path / "results", "--page", page]
+    try:
+        facts = check(module.main([str(each) for each in options]))
+    finally:
+        torch.set_num_threads(threads)
+    rows = {each["op"]: each["rows"] for each in facts["cases"]}
+    assert all(row["seconds"]["training"]["rounds"] == 3 for each in rows.values() for row in each.values())
+    values = 4 * 96 * 32 * 32  # bytes of the norm's result: two are held before, and one after
+    assert rows["group-norm-silu"]["torch"]["peak_forward_bytes"] >= 2 * values
+    assert values <= rows["group-norm-silu"]["saving"]["peak_forward_bytes"] < 1.1 * values
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.count("| reference |") == 4 and "not yet" not in text
 
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -1,34 +1,23 @@
 r"""What the benchmark of engines came to, kept on disk for as long as nothing that matters has changed.
 
-.. code-block:: text
-
-    <user folder>/cache/engines/<first half of SHA-256 of the key>.json   {format, key, measured, timings}
-
 The key holds the bundle's hash, the graph, the versions of the runtimes, the CPU, its usable cores, the
-GPUs, and the device and threads that were asked for. A file that cannot be read, or is not what it should
-be, counts as none.
+GPUs, and the device and threads that were asked for.
 """
 
 __all__ = ["Key", "key_of", "place_of", "recall", "remember"]
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from relume import machine
-from relume.bundle import Bundle, user_folder
+from relume import kept, machine
+from relume.bundle import Bundle
 from relume.engines.gate import LEAST_DB
 from relume.engines.timing import Timing
-from relume.files import place
+from relume.kept import Key
 
-Key = dict[str, Any]
-FORMAT = 1
-_LARGEST = 1 << 20  # bytes; a file of ours is a thousand times smaller
+_SHELF = "engines"
 
 
 def key_of(
@@ -49,40 +38,21 @@ def key_of(
 
 def place_of(key: Key) -> Path:
     """The file that belongs to a key."""
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return user_folder() / "cache" / "engines" / f"{digest[:32]}.json"
+    return kept.place_of(_SHELF, key)
 
 
 def recall(key: Key) -> list[Timing] | None:
     """The timings that were kept under a key; ``None`` where there are none that can be used."""
-    path = place_of(key)
     try:
-        if path.stat().st_size > _LARGEST:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT or found["key"] != key:
-            return None
-        timings = [Timing(**facts) for facts in found["timings"]]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        timings = [Timing(**facts) for facts in (kept.recall(_SHELF, key) or {})["timings"]]
+    except (TypeError, KeyError):
         return None
     return timings if timings and all(map(_sound, timings)) else None
 
 
 def remember(key: Key, timings: Sequence[Timing]) -> bool:
     """Keeps timings, atomically. False where the folder cannot be written: the next run measures again."""
-    path = place_of(key)
-    facts = {
-        "format": FORMAT,
-        "key": key,
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "timings": [asdict(timing) for timing in timings],
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        place((json.dumps(facts, indent=2) + "\n").encode(), path, overwrite=True)
-    except OSError:
-        return False
-    return True
+    return kept.remember(_SHELF, key, {"timings": [asdict(timing) for timing in timings]})
 
 
 def _sound(timing: Timing) -> bool:

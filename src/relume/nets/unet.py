@@ -70,8 +70,10 @@ class _Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
-        h = nn.functional.scaled_dot_product_attention(q, k, v)
+        # One head as a dimension of its own, and channels last: else torch holds the whole matrix of scores.
+        qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).contiguous()
+        q, k, v = qkv[:, None].chunk(3, dim=3)
+        h = nn.functional.scaled_dot_product_attention(q, k, v)[:, 0]
         return x + self.out(h.transpose(1, 2).reshape(x.shape))
 
 
