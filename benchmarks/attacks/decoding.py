@@ -35,17 +35,17 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SLOW = ("HEIF",)  # encoders that take longer than all the rest together
 
 
-def look(data: bytes, *, write: bool) -> None:
+def look(data: bytes, *, write: bool, pixels: int = PIXELS) -> None:
     """What the service does with an upload, and what must then be true of the picture."""
     try:
         codec_of(data)
     except UnreadableImage as error:
         raise UnsupportedImage(str(error)) from error
-    picture = images.read(data, max_pixels=PIXELS)
-    pixels = picture.pixels
-    assert pixels.dtype == np.float32 and pixels.ndim == 3 and pixels.shape[2] in (1, 3), "not a picture"
-    assert 0 < pixels.shape[0] * pixels.shape[1] <= 4 * PIXELS, "more pixels than are allowed"
-    assert np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1, "not in [0, 1]"
+    picture = images.read(data, max_pixels=pixels)
+    levels = picture.pixels
+    assert levels.dtype == np.float32 and levels.ndim == 3 and levels.shape[2] in (1, 3), "not a picture"
+    assert 0 < levels.shape[0] * levels.shape[1] <= pixels, "more pixels than are allowed"
+    assert np.isfinite(levels).all() and levels.min() >= 0 and levels.max() <= 1, "not in [0, 1]"
     if write and picture.format not in _SLOW:
         again = images.read(images.encode(picture))
         assert (again.height, again.width) == (picture.height, picture.width), "written in another size"

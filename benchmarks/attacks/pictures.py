@@ -193,6 +193,13 @@ def bombs(size: int = 512 * MIB) -> Iterator[tuple[str, bytes, tuple[int, ...]]]
     yield "GIF, 200 frames of 4 megapixels", out.getvalue(), (415,)
     for name, magic in (("AVIF", b"\0\0\0\x1cftypavif"), ("JPEG XL", b"\xff\x0a")):
         yield f"{name}, zeros behind the first bytes", magic + bytes(MIB), (415,)
+    spaced = b"tEXtRaw profile type exif\0exif 1 " + b"0 " * (32 * MIB)
+    yield "PNG, 32 million digits apart", _png((b"IHDR", small), (spaced[:4], spaced[4:]), picture, end), (200,)
+    names = b"".join(struct.pack("<II", i, 0) for i in range(2_000_000))
+    webp = _pillow(_levels(3), "WEBP", lossless=True)
+    webp = b"RIFF" + struct.pack("<I", len(webp) - 8 + len(names)) + webp[8:] + names
+    yield "WebP, 2 million chunks of as many names", webp, (200, 422)
+    yield from _directory_bombs()
     yield from _heif_bombs()
 
 
@@ -224,6 +231,34 @@ def _tiff_bombs(zeros: bytes) -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
     loop = {256: 9, 257: 9, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 9, 279: 81}
     end = exif.write_tree(_tree(loop), 8)
     yield "TIFF, a directory that follows itself", b"II*\0\x08\0\0\0" + end[:-4] + b"\x08\0\0\0" + bytes(99), (200, 422)
+
+
+def _directory_bombs() -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
+    """TIFF directories whose rows claim the same bytes again and again, or that point beyond all memory."""
+    layout = {256: 9, 257: 9, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 9, 279: 81}
+    body = bytes(2 * MIB)
+    claims = [(tag, 1, len(body), 8) for tag in range(1000, 31_000)]
+    rows = [(tag, 4, 1, value) for tag, value in layout.items()] + claims
+    table = struct.pack("<H", len(rows)) + b"".join(struct.pack("<HHII", *row) for row in rows) + bytes(4)
+    shared = struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + table
+    yield "TIFF, 30,000 rows that claim the same 2 MiB", shared, (200, 422)
+    png = bytes(imagecodecs.png_encode(np.uint8(_levels(3))))
+    size = struct.pack(">I", len(shared))
+    chunk = size + b"eXIf" + shared + struct.pack(">I", zlib.crc32(b"eXIf" + shared))
+    yield "PNG, EXIF rows that claim the same 2 MiB", png[:33] + chunk + png[33:], (200,)
+    count = 32 * MIB
+    wide = {**layout, 256: 1}
+    rows = [(tag, 4, 1, value) for tag, value in wide.items() if tag != 256]
+    rows.insert(0, (256, 1, count, 8))
+    table = struct.pack("<H", len(rows)) + b"".join(struct.pack("<HHII", *row) for row in rows) + bytes(4)
+    yield (
+        "TIFF, a width of 32 million values",
+        struct.pack("<2sHI", b"II", 42, 8 + count) + bytes(count) + table,
+        (200, 422),
+    )
+    for offset in (2**63, 2**64 - 1):
+        far = b"II+\0\x08\0\0\0" + struct.pack("<Q", offset)
+        yield f"BigTIFF, a directory at {offset:#x}", far, (422,)
 
 
 def _heif_bombs() -> Iterator[tuple[str, bytes, tuple[int, ...]]]:

@@ -30,7 +30,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], socket.socket]]:
-    for name, value in {"HEAD": 0.5, "TAKE": 0.5, "WAITING": 8}.items():
+    for name, value in {"HEAD": 2.0, "TAKE": 1.0, "WAITING": 8}.items():
         monkeypatch.setattr(connections, name, value)
     options = uvicorn.Config(app, port=0, http=Connection, log_config=None, lifespan="off", ws="none")
     server = uvicorn.Server(options)
@@ -91,7 +91,7 @@ def test_a_connection_may_rest_between_requests_but_not_for_ever(site: Callable[
 def test_an_answer_that_is_not_taken_is_given_up(site: Callable[[], socket.socket]) -> None:
     with site() as client:
         assert ask(client, "/big").startswith(b"HTTP/1.1 200")
-        time.sleep(2)
+        time.sleep(4)
         taken = 0
         try:
             while some := client.recv(1 << 20):

@@ -63,11 +63,13 @@ class Connection(H11Protocol):
         super().pause_writing()
         self._taken()
         self._look(None)
+        self._attend()
 
     def resume_writing(self) -> None:
-        """It took something."""
+        """It took nearly all of it."""
         super().resume_writing()
         self._taken()
+        self._attend()
 
     def _look(self, before: int | None) -> None:
         left = self.transport.get_write_buffer_size()
@@ -83,7 +85,8 @@ class Connection(H11Protocol):
 
     def _attend(self) -> None:
         asked = self.cycle is not None and not self.cycle.response_complete
-        if asked or self.transport.is_closing():
+        taking = self._stuck is not None  # the answer is made, and on its way
+        if asked or taking or self.transport.is_closing():
             self._rest()
         elif self._late is None:
             self._late = self.loop.call_later(HEAD, self._give_up)

@@ -18,6 +18,9 @@ from relume.image.picture import Image
 from .codec import Codec, Source
 
 
+_KEPT = (b"ANIM", b"EXIF", b"ICCP", b"XMP ")
+
+
 def _sniff(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
@@ -38,14 +41,15 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """The chunks of the container, by name; the first of each."""
+    """The chunks of the container that matter, by name; the first of each."""
     found: dict[bytes, bytes] = {}
     at, end = 12, 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise UnreadableImage("the file is truncated")
     while at + 8 <= end:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
-        found.setdefault(data[at : at + 4], data[at + 8 : at + 8 + size])
+        if (name := data[at : at + 4]) in _KEPT:
+            found.setdefault(name, data[at + 8 : at + 8 + size])
         at += 8 + size + size % 2
     return found
 
