@@ -16,14 +16,14 @@ import live
 import unfolding
 
 DECODED = {
-    "PNG": 16_000,
-    "TIFF": 16_000,
-    "JPEG": 14_000,
+    "PNG": 20_000,
+    "TIFF": 24_000,
+    "JPEG": 16_000,
     "WebP": 12_000,
     "BMP": 12_000,
     "HEIF": 3_000,
-    "camera RAW": 3_000,
-    "other": 6_000,
+    "camera RAW": 6_000,
+    "other": 3_000,
 }
 FORMS = 20_000
 
