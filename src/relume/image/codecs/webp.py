@@ -3,7 +3,7 @@ r"""WebP, read by libwebp (through imagecodecs), written through Pillow. Quality
 There is no gray WebP: a gray picture becomes R = G = B.
 """
 
-__all__ = ["CODEC"]
+__all__ = ["CODEC", "size"]
 
 import io
 
@@ -25,7 +25,7 @@ def _sniff(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _size(data: bytes) -> tuple[int, int]:
+def size(data: bytes) -> tuple[int, int]:
     """Width and height by the first chunk: the decoder reserves a canvas as soon as it is opened."""
     kind, body = data[12:16], data[20:30]
     if len(body) < 10:
@@ -55,7 +55,7 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
 
 
 def _decode(source: Source) -> Image:
-    check_size(_size(source.data), source.max_pixels)
+    check_size(size(source.data), source.max_pixels)
     chunks = _chunks(source.data)
     if b"ANIM" in chunks:
         raise UnsupportedImage("an animated WebP; save the frame you want as a still picture")
