@@ -1,9 +1,9 @@
 r"""Faults and attacks: what was tried, how many times, and what became of it.
 
-    python benchmarks/attacks [SUITE ...] [--quick] [--folder DIR] [--report]
+    python benchmarks/attacks [SUITE ...] [--quick] [--folder DIR]
 
-Everything runs on this machine and is sent to its own loopback address alone. A suite that was stopped goes on where
-it was. The counts lie in ``--folder`` as they come; ``--report`` writes them to ``results/``.
+Everything runs on this machine and is sent to its own loopback address alone. A suite that was stopped goes
+on where it was. Counts and findings lie in ``--folder``.
 """
 
 import argparse
@@ -17,8 +17,12 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     """Runs what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suites", nargs="*", choices=[[], *SUITES], help=f"{', '.join(SUITES)} (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "suites", nargs="*", choices=[[], *SUITES], help=f"{', '.join(SUITES)} (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="a hundredth of it: does it still run?")
     parser.add_argument("--folder", type=Path, default=Path("attacks"), help="counts and findings (attacks/)")
     args = parser.parse_args()

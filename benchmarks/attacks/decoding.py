@@ -1,10 +1,10 @@
 r"""Coverage-guided fuzzing of picture decoding: the process in which it runs.
 
-Each input goes the way of an upload: told by its content, decoded, and what comes out is held to its contract.
-One picture in 16 is also written again in its own format. libFuzzer (through atheris) sees what the Python code
-of the codecs, Pillow and tifffile covers; the native decoders under it are not instrumented. Checksums of PNG are
-mended after each mutation, and half of the time it is the pixels under the compression that are changed: otherwise
-nearly all inputs would end at the first checksum.
+Each input goes the way of an upload: told by its content, decoded, and what comes out is held to its
+contract. One picture in 16 is also written again in its own format. libFuzzer (through atheris) sees what the
+Python code of the codecs, Pillow and tifffile covers; the native decoders under it are not instrumented.
+Checksums of PNG are mended after each mutation, and half of the time it is the pixels under the compression
+that are changed: otherwise nearly all inputs would end at the first checksum.
 
     python benchmarks/attacks/decoding.py TALLY CORPUS RUNS SEED
 """
@@ -108,7 +108,13 @@ def main(tally: Tally, corpus: Path, runs: int, seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prefix = f"-artifact_prefix={corpus.parent}/"
-    limits = [f"-runs={runs + known}", f"-seed={seed}", f"-max_len={LONGEST}", "-timeout=60", "-rss_limit_mb=3072"]
+    limits = [
+        f"-runs={runs + known}",
+        f"-seed={seed}",
+        f"-max_len={LONGEST}",
+        "-timeout=60",
+        "-rss_limit_mb=3072",
+    ]
     quiet = ["-verbosity=0", "-print_final_stats=0", "-detect_leaks=0", "-len_control=0"]
     atheris.Setup([sys.argv[0], str(corpus), prefix, *limits, *quiet], one, custom_mutator=mutate)
     atheris.Fuzz()

@@ -1,7 +1,7 @@
 r"""schemathesis against our own OpenAPI description: requests that it allows and requests that it forbids.
 
-Every answer has to have a status, a media type and a shape that the description promises, and never be 500. Requests
-go to the application itself, in this process.
+Every answer has to have a status, a media type and a shape that the description promises, and never be 500.
+Requests go to the application itself, in this process.
 """
 
 __all__ = ["described"]
@@ -36,13 +36,20 @@ def described(folder: Path, share: float) -> dict[str, Any]:
     wrong: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as parent:
         site = Site(Path(parent), max_pixels=100_000, max_bytes=1 << 20)
-        schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", site.app, headers={"host": "localhost"})
+        schema = schemathesis.openapi.from_asgi(
+            "/api/v1/openapi.json", site.app, headers={"host": "localhost"}
+        )
         operations = [found.ok() for found in schema.get_all_operations()]
         for operation in operations:
             for mode in schemathesis.GenerationMode:
                 _try(operation, mode, max(5, round(EXAMPLES * share)), counts, wrong)
         site.close()
-    return {"operations": len(operations), "tried": sum(counts.values()), "statuses": dict(counts), "wrong": wrong}
+    return {
+        "operations": len(operations),
+        "tried": sum(counts.values()),
+        "statuses": dict(counts),
+        "wrong": wrong,
+    }
 
 
 def _try(operation: Any, mode: Any, examples: int, counts: Counter[int], wrong: dict[str, str]) -> None:

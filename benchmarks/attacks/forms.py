@@ -1,9 +1,9 @@
 r"""Coverage-guided fuzzing of the forms and of mask upload: the process in which it runs.
 
-An input is taken apart into a request: which address, which fields with which values, which of our own pictures as
-picture and mask and what is changed in them, what the files are called, where the multipart body is cut, and what of
-the finished body is overwritten. It goes to the application itself, with a worker behind it. One accepted job in
-eight is followed to its end; then all are deleted.
+An input is taken apart into a request: which address, which fields with which values, which of our own
+pictures as picture and mask and what is changed in them, what the files are called, where the multipart body
+is cut, and what of the finished body is overwritten. It goes to the application itself, with a worker behind
+it. One accepted job in eight is followed to its end; then all are deleted.
 
     python benchmarks/attacks/forms.py TALLY CORPUS RUNS SEED
 """
@@ -46,16 +46,55 @@ NAMES = (
     "~root",
     "$(id)",
 )
-VALUES = ("", "0", "1", "-1", "true", "nan", "inf", "1e999", "9" * 5000, "auto", "none", "PNG", "16", "null", "[]", "\0", "é")
+VALUES = (
+    "",
+    "0",
+    "1",
+    "-1",
+    "true",
+    "nan",
+    "inf",
+    "1e999",
+    "9" * 5000,
+    "auto",
+    "none",
+    "PNG",
+    "16",
+    "null",
+    "[]",
+    "\0",
+    "é",
+)
 GOOD = tuple(
     pair.split("=")
-    for pair in "mask=none steps=1 seed=7 fidelity=0.5 preserve=1 tone=keep strength=0.5 samples=2 uncertainty=true "
-    "format=PNG format=TIFF bit_depth=8 bit_depth=16 quality=80 keep_metadata=false tile=64".split()
+    for pair in [
+        "mask=none",
+        "steps=1",
+        "seed=7",
+        "fidelity=0.5",
+        "preserve=1",
+        "tone=keep",
+        "strength=0.5",
+        "samples=2",
+        "uncertainty=true",
+        "format=PNG",
+        "format=TIFF",
+        "bit_depth=8",
+        "bit_depth=16",
+        "quality=80",
+        "keep_metadata=false",
+        "tile=64",
+    ]
 )
 FIELDS = sorted({*RestoreForm.model_fields, *MaskForm.model_fields, "nonsense", "", "picture[]", "__class__"})
 PATHS = ("/api/v1/jobs", "/api/v1/jobs", "/api/v1/jobs", "/api/v1/restore", "/api/v1/mask")
 FILES = [file for each in pictures.seeds().values() for file in each]
-KINDS = ("multipart/form-data; boundary=x", "multipart/form-data", "application/x-www-form-urlencoded", "application/json")
+KINDS = (
+    "multipart/form-data; boundary=x",
+    "multipart/form-data",
+    "application/x-www-form-urlencoded",
+    "application/json",
+)
 
 
 def request_of(data: bytes) -> tuple[str, str, list[bytes]]:
@@ -70,7 +109,9 @@ def request_of(data: bytes) -> tuple[str, str, list[bytes]]:
         parts.append(f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode())
     for _ in range(max(0, take.ConsumeIntInRange(-4, 3))):
         name = FIELDS[take.ConsumeIntInRange(0, len(FIELDS) - 1)]
-        value = take.PickValueInList(list(VALUES)) if take.ConsumeBool() else take.ConsumeUnicodeNoSurrogates(9)
+        value = (
+            take.PickValueInList(list(VALUES)) if take.ConsumeBool() else take.ConsumeUnicodeNoSurrogates(9)
+        )
         parts.append(f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode())
     body = bytearray(b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n")
     for _ in range(max(0, take.ConsumeIntInRange(-6, 3))):
@@ -128,7 +169,9 @@ class Trial:
         return answer.status
 
     def _outside(self) -> set[str]:
-        return {each.name for each in self.folder.iterdir()} | {each.name for each in self.folder.parent.iterdir()}
+        return {each.name for each in self.folder.iterdir()} | {
+            each.name for each in self.folder.parent.iterdir()
+        }
 
 
 def main(tally: Tally, corpus: Path, runs: int, seed: int) -> None:

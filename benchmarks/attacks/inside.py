@@ -52,9 +52,7 @@ class Site:
             asyncio.wait_for(self._ask(method, path, query, headers, list(body)), PATIENCE)
         )
 
-    async def _ask(
-        self, method: str, path: str, query: bytes, headers: Any, body: list[bytes]
-    ) -> Answer:
+    async def _ask(self, method: str, path: str, query: bytes, headers: Any, body: list[bytes]) -> Answer:
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         raw = [tuple(v.encode("latin-1") if isinstance(v, str) else v for v in pair) for pair in pairs]
         scope = {

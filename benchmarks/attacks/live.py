@@ -23,7 +23,17 @@ import numpy as np
 from relume import image as images
 from relume.image import Image
 
-TRAVERSAL = ("../../x", "/etc/passwd", "..\\..\\x", "....//x", "%2e%2e%2fx", "a\0b", "C:\\x", "~/x", "x" * 4000)
+TRAVERSAL = (
+    "../../x",
+    "/etc/passwd",
+    "..\\..\\x",
+    "....//x",
+    "%2e%2e%2fx",
+    "a\0b",
+    "C:\\x",
+    "~/x",
+    "x" * 4000,
+)
 OUTSIDE = ("/page/../app.py", "/page/..%2fapp.py", "/page/%2e%2e/app.py", "//etc/passwd", "/page//etc/passwd")
 
 
@@ -82,7 +92,9 @@ def picture(side: int, seed: int) -> bytes:
     return images.encode(Image(levels), format="PNG")
 
 
-def ask(to: http.client.HTTPConnection, method: str, path: str, *sent: Any) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    to: http.client.HTTPConnection, method: str, path: str, *sent: Any
+) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body."""
     to.request(method, path, *sent)
     answer = to.getresponse()
@@ -206,7 +218,7 @@ def memory(folder: Path, share: float) -> dict[str, Any]:
 
 
 def _mixed(client: http.client.HTTPConnection, number: int) -> int:
-    """One of the requests of a day: a job and its deletion, a look, a picture that is none, a wrong method."""
+    """A job and its deletion, a look, a picture that is none, a wrong method."""
     kind = number % 8
     if kind in (0, 1):
         status, _, body = ask(client, "POST", "/api/v1/jobs", *form(picture(16, number)))
@@ -222,7 +234,7 @@ def _mixed(client: http.client.HTTPConnection, number: int) -> int:
 
 
 def overload(folder: Path, share: float) -> dict[str, Any]:
-    """Twice as many jobs as can be done, at their own pace; what is refused, how soon, and what is after it."""
+    """Twice as many jobs as can be done: what is refused, how soon, and how it is afterwards."""
     side, seconds = 256, max(8.0, 60 * share)
     with served("--max-queue", str(8 * side * side), "--keep", "1h") as site:
         capacity = _capacity(site, side, seconds / 2)

@@ -1,7 +1,7 @@
 r"""Small pictures of every format that is read, and files made to do harm. All are made here.
 
-``seeds`` is what the fuzzers begin with. ``bombs`` promise or unfold to far more than they are, ``polyglots`` are
-two things at once. Both come with the statuses that are right for them.
+``seeds`` is what the fuzzers begin with. ``bombs`` promise or unfold to far more than they are, ``polyglots``
+are two things at once. Both come with the statuses that are right for them.
 """
 
 __all__ = ["bombs", "polyglots", "seeds"]
@@ -76,7 +76,12 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "BMP": list(_bmps(rgb, rgba, gray)),
         "camera RAW": [_dng(), _dng(tile=(16, 16))],
-        "other": [_pillow(gray, "GIF"), b"%PDF-1.7\n", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x1cftypavif" + bytes(20)],
+        "other": [
+            _pillow(gray, "GIF"),
+            b"%PDF-1.7\n",
+            b"\0\0\0\x0cJXL \r\n\x87\n",
+            b"\0\0\0\x1cftypavif" + bytes(20),
+        ],
     }
     try:
         made = Image(np.float32(rgb / 255), alpha=np.float32(gray / 255), exif=block)
@@ -110,7 +115,20 @@ def _png(*chunks: tuple[bytes, bytes]) -> bytes:
 
 def _tiffs(rgb: Any, rgba: Any, gray: Any, icc: bytes) -> Iterator[bytes]:
     eight, sixteen = np.uint8(rgb), np.uint16(_levels(3, top=65535))
-    for way in (None, "lzw", "deflate", "packbits", "jpeg", "zstd", "lzma", "webp", "png", "jpeg2000", "jpegxl", "lerc"):
+    for way in (
+        None,
+        "lzw",
+        "deflate",
+        "packbits",
+        "jpeg",
+        "zstd",
+        "lzma",
+        "webp",
+        "png",
+        "jpeg2000",
+        "jpegxl",
+        "lerc",
+    ):
         yield _tiff(eight, compression=way, photometric="rgb")
     for way in ("lzw", "deflate"):
         yield _tiff(sixteen, compression=way, predictor=True, byteorder=">", iccprofile=icc)
@@ -166,7 +184,11 @@ def bombs(size: int = 512 * MIB) -> Iterator[tuple[str, bytes, tuple[int, ...]]]
     small = struct.pack(">IIBBBBB", 12, 9, 8, 2, 0, 0, 0)
     zeros = _zeros(size)
     end = (b"IEND", b"")
-    yield "PNG, 50,000 pixels a side promised", _png((b"IHDR", big), (b"IDAT", zlib.compress(b"0")), end), (413,)
+    yield (
+        "PNG, 50,000 pixels a side promised",
+        _png((b"IHDR", big), (b"IDAT", zlib.compress(b"0")), end),
+        (413,),
+    )
     yield "PNG, pixels that unfold", _png((b"IHDR", small), (b"IDAT", zeros), end), (200,)
     profile = (b"iCCP", b"icc\0\0" + zeros)
     picture = (b"IDAT", zlib.compress(bytes(37 * 9)))
@@ -179,7 +201,11 @@ def bombs(size: int = 512 * MIB) -> Iterator[tuple[str, bytes, tuple[int, ...]]]
     header = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 24, 0, 0, 0, 0, 0, 0)
     yield "BMP, promised", struct.pack("<2sIHHI", b"BM", 54, 0, 0, 54) + header + bytes(100), (413,)
     header = struct.pack("<IiiHHIIiiII", 40, 9000, 9000, 1, 8, 1, 2, 0, 0, 0, 0)
-    yield "BMP, runs that are not there", struct.pack("<2sIHHI", b"BM", 56, 0, 0, 54) + header + b"\0\1", (422,)
+    yield (
+        "BMP, runs that are not there",
+        struct.pack("<2sIHHI", b"BM", 56, 0, 0, 54) + header + b"\0\1",
+        (422,),
+    )
     jpeg = bytearray(_pillow(_levels(3), "JPEG"))
     at = jpeg.index(b"\xff\xc0")
     jpeg[at + 5 : at + 9] = struct.pack(">HH", SIDE, SIDE)
@@ -194,7 +220,11 @@ def bombs(size: int = 512 * MIB) -> Iterator[tuple[str, bytes, tuple[int, ...]]]
     for name, magic in (("AVIF", b"\0\0\0\x1cftypavif"), ("JPEG XL", b"\xff\x0a")):
         yield f"{name}, zeros behind the first bytes", magic + bytes(MIB), (415,)
     spaced = b"tEXtRaw profile type exif\0exif 1 " + b"0 " * (32 * MIB)
-    yield "PNG, 32 million digits apart", _png((b"IHDR", small), (spaced[:4], spaced[4:]), picture, end), (200,)
+    yield (
+        "PNG, 32 million digits apart",
+        _png((b"IHDR", small), (spaced[:4], spaced[4:]), picture, end),
+        (200,),
+    )
     names = b"".join(struct.pack("<II", i, 0) for i in range(2_000_000))
     webp = _pillow(_levels(3), "WEBP", lossless=True)
     webp = b"RIFF" + struct.pack("<I", len(webp) - 8 + len(names)) + webp[8:] + names
@@ -231,7 +261,11 @@ def _tiff_bombs(zeros: bytes) -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
         yield f"TIFF, a larger {name} inside", tiff(16, way, bytes(body)), (415, 422)
     loop = {256: 9, 257: 9, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 9, 279: 81}
     end = exif.write_tree(_tree(loop), 8)
-    yield "TIFF, a directory that follows itself", b"II*\0\x08\0\0\0" + end[:-4] + b"\x08\0\0\0" + bytes(99), (200, 422)
+    yield (
+        "TIFF, a directory that follows itself",
+        b"II*\0\x08\0\0\0" + end[:-4] + b"\x08\0\0\0" + bytes(99),
+        (200, 422),
+    )
 
 
 def _directory_bombs() -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
@@ -273,7 +307,7 @@ def _heif_bombs() -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
 
 
 def polyglots() -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
-    """Files that are two things at once: they are what their first bytes say, and nothing of the rest is used."""
+    """Files that are two things at once: only what their first bytes say is used."""
     pixels = _levels(3)
     png, jpeg, gif = _pillow(pixels, "PNG"), _pillow(pixels, "JPEG"), _pillow(_levels(1), "GIF")
     script = b"<script>alert(1)</script>"
@@ -287,5 +321,9 @@ def polyglots() -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
     yield "page with a PNG inside", b"<html>" + script + png, (415,)
     yield "BMP by its first letters", b"BM" + script, (415,)
     yield "PostScript", b"%!PS-Adobe-3.0\n(/etc/passwd) (r) file\n", (415,)
-    yield "ImageMagick command file", b"push graphic-context\nimage over 0,0 0,0 'https://127.0.0.1/x'\n", (415,)
+    yield (
+        "ImageMagick command file",
+        b"push graphic-context\nimage over 0,0 0,0 'https://127.0.0.1/x'\n",
+        (415,),
+    )
     yield "ELF", b"\x7fELF" + bytes(200), (415,)

@@ -1,4 +1,4 @@
-r"""The list of suites: name → what runs it, ``(folder, share of the full size) → rows``. To add one, add a line."""
+r"""The list of suites: name → what runs it, ``(folder, share of the full size) → rows``."""
 
 __all__ = ["SUITES"]
 
@@ -7,13 +7,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pictures
-from fuzzing import CRASH, HANG, fuzz
-from tally import Tally
-
 import described
 import live
+import pictures
 import unfolding
+from fuzzing import CRASH, HANG, fuzz
+from tally import Tally
 
 DECODED = {
     "PNG": 20_000,

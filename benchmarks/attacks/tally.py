@@ -1,6 +1,7 @@
 r"""Counting what became of inputs, in a file that outlives the process that counts.
 
-The child maps the file into its memory: whatever ends it, counts and the input that it was at are still there.
+The child maps the file into its memory: whatever ends it, counts and the input that it was at are still
+there.
 """
 
 __all__ = ["OUTCOMES", "Tally", "outcome_of"]
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 OUTCOMES = ("accepted", "refused", "inside", "hang", "crash")
-"""Answered with what was asked for; refused with a status of its own; 500; no answer in time; a dead process."""
+"""What was asked for; a status of its own; 500; no answer in time; a dead process."""
 
 _SLOTS = 1024  # one for each status below 1000
 _INPUT = 1 << 20

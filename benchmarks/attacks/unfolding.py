@@ -1,6 +1,6 @@
-r"""Bombs and polyglots, each decoded in a process of its own: its answer, its seconds and what memory it took.
+r"""Bombs and polyglots, each decoded in a process of its own: its answer, and what memory it took.
 
-    python benchmarks/attacks/unfolding.py < FILE      prints the status and the bytes taken
+python benchmarks/attacks/unfolding.py < FILE      prints the status and the bytes taken
 """
 
 __all__ = ["bombs_and_polyglots"]

@@ -40,7 +40,10 @@ def attack(name: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded and measured as Linux does")
 @pytest.mark.parametrize(
     ("script", "seeds", "goal"),
-    [("decoding.py", "pictures.seeds()['TIFF']", 60), ("forms.py", "[bytes([i]) * 200 for i in range(9)]", 40)],
+    [
+        ("decoding.py", "pictures.seeds()['TIFF']", 60),
+        ("forms.py", "[bytes([i]) * 200 for i in range(9)]", 40),
+    ],
 )
 def test_fuzzing_counts_each_input_and_finds_no_error_inside(
     script: str, seeds: str, goal: int, tmp_path: Path
@@ -65,7 +68,13 @@ def test_a_process_that_dies_is_counted_and_its_input_kept(tmp_path: Path) -> No
         "    if number == 2: os.abort()\n"
         "    tally.ended(422)\n"
     )
-    told = {"attacks": str(ATTACKS), "script": str(script), "folder": str(tmp_path / "f"), "seeds": "[]", "goal": 7}
+    told = {
+        "attacks": str(ATTACKS),
+        "script": str(script),
+        "folder": str(tmp_path / "f"),
+        "seeds": "[]",
+        "goal": 7,
+    }
     total, counts = run("-c", ONE_FORMAT.format(**told))
     assert total == 7 and counts == {"422": 5, "599": 2}
     kept = sorted((tmp_path / "f" / "tally.found").glob("crash-*.bin"))
@@ -92,7 +101,8 @@ def test_polyglots_are_what_their_first_bytes_say(tmp_path: Path) -> None:
     command = (
         f"import sys; sys.path.insert(0, {str(ATTACKS)!r})\n"
         "import json, pictures, unfolding\n"
-        "files = [*list(pictures.polyglots())[::4], *list(pictures._tiff_bombs(pictures._zeros(1 << 24)))[:2]]\n"
+        "bombs = list(pictures._tiff_bombs(pictures._zeros(1 << 24)))[:2]\n"
+        "files = [*list(pictures.polyglots())[::4], *bombs]\n"
         "print(json.dumps([[row['name'], row['right']] for row in unfolding._each(files)]))\n"
     )
     assert [name for name, right in run("-c", command) if not right] == []

@@ -62,7 +62,9 @@ def test_every_container_is_closed_in(name: str) -> None:
     assert not any("privileged" in key or "docker.sock" in str(value) for key, value in service.items())
     for key, value in service["environment"].items():  # secrets come as files
         assert key.endswith("_FILE") == str(value).startswith("/run/secrets/")
-    assert {Path(v).name for k, v in service["environment"].items() if k.endswith("_FILE")} == set(service["secrets"])
+    assert {Path(v).name for k, v in service["environment"].items() if k.endswith("_FILE")} == set(
+        service["secrets"]
+    )
 
 
 def test_only_the_service_is_reached_and_only_from_this_machine() -> None:
@@ -83,7 +85,9 @@ def test_what_is_used_is_declared() -> None:
     assert set(merged) <= set(found["services"])
 
 
-@pytest.mark.parametrize(("file", "name"), [("compose.yaml", "relume"), ("compose.yaml", "worker"), ("compose.gpu.yaml", "relume")])
+@pytest.mark.parametrize(
+    ("file", "name"), [("compose.yaml", "relume"), ("compose.yaml", "worker"), ("compose.gpu.yaml", "relume")]
+)
 def test_the_options_are_those_that_there_are(file: str, name: str) -> None:
     pytest.importorskip("fastapi")
     command, *options = compose(file)["services"][name]["command"]
@@ -113,7 +117,9 @@ def test_the_unit_is_what_systemd_takes(tmp_path: Path) -> None:
 def test_the_page_speaks_of_what_there_is() -> None:
     for name in re.findall(r"`(deploy/[\w.-]+)`", PAGE):
         assert (ROOT / name).exists(), name
-    assert {each.name for each in DEPLOY.iterdir()} == {Path(n).name for n in re.findall(r"`(deploy/[\w.-]+)`", PAGE)}
+    assert {each.name for each in DEPLOY.iterdir()} == {
+        Path(n).name for n in re.findall(r"`(deploy/[\w.-]+)`", PAGE)
+    }
     assert not WRITES.search(PAGE), "a secret on a command line is read by everybody"
     for secret in compose()["secrets"].values():
         assert secret["file"] in PAGE

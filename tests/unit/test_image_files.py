@@ -108,8 +108,10 @@ def test_a_larger_picture_inside_a_tiff_is_refused_before_it_is_decoded(codec):
     rows = {256: 16, 257: 16, 258: 8, 259: way, 262: 1, 273: 8, 277: 1, 278: 16, 279: len(inside)}
     inside += bytes(len(inside) % 2)
     tree = {tag: exif.Entry(4, 1, struct.pack("<I", value)) for tag, value in rows.items()}
-    with pytest.raises(ImageError, match="holds a picture of 500 × 500|rare compression"):
-        im.read(struct.pack("<2sHI", b"II", 42, 8 + len(inside)) + inside + exif.write_tree(tree, 8 + len(inside)))
+    with pytest.raises(ImageError, match=r"holds a picture of 500 × 500|rare compression"):
+        im.read(
+            struct.pack("<2sHI", b"II", 42, 8 + len(inside)) + inside + exif.write_tree(tree, 8 + len(inside))
+        )
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "webp", "png", "jpeg2000"])
@@ -117,7 +119,9 @@ def test_a_larger_picture_inside_a_tiff_is_refused_before_it_is_decoded(codec):
 def test_a_picture_of_its_place_inside_a_tiff_is_read(codec, tile):
     pixels = np.tile(smooth()[:1, :1], (40, 40, 1))
     out = io.BytesIO()
-    tifffile.imwrite(out, pixels, compression=codec, tile=tile, photometric="rgb", rowsperstrip=None if tile else 16)
+    tifffile.imwrite(
+        out, pixels, compression=codec, tile=tile, photometric="rgb", rowsperstrip=None if tile else 16
+    )
     np.testing.assert_allclose(im.read(out.getvalue()).pixels, pixels / 255, atol=0.03)
 
 
@@ -133,7 +137,9 @@ def test_a_directory_beyond_all_memory_is_no_picture(offset):
 def test_rows_that_claim_the_same_bytes_take_no_memory():
     body, count = bytes(1 << 18), 20_000
     table = b"".join(struct.pack("<HHII", tag, 1, len(body), 8) for tag in range(1000, 1000 + count))
-    block = struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + struct.pack("<H", count) + table + bytes(4)
+    block = (
+        struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + struct.pack("<H", count) + table + bytes(4)
+    )
     tracemalloc.start()
     try:
         exif.parse_block(block)

@@ -24,7 +24,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answers at once; with very much where that is asked for."""
     if scope["type"] == "http":
         size = BIG if scope["path"] == "/big" else 2
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]}
+        )
         await send({"type": "http.response.body", "body": bytes(size)})
 
 

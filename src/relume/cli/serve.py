@@ -11,9 +11,9 @@ from relume.cli.serving import TOKEN, add_service, command_of, config_of, hand_o
 from relume.errors import UsageError
 
 _EPILOG = """\
-The token can also come from the environment, as RELUME_TOKEN, where other users do not see it, or from the file
-that RELUME_TOKEN_FILE names.
-The service listens on this machine alone unless --host says otherwise; then give a token.
+The token can also come from the environment, as RELUME_TOKEN, where other users do not see it, or from the
+file that RELUME_TOKEN_FILE names. The service listens on this machine alone unless --host says otherwise;
+then give a token.
 """
 
 

@@ -1,6 +1,15 @@
 r"""The options that a server and its workers share, there and back."""
 
-__all__ = ["DATABASE", "TOKEN", "add_service", "command_of", "config_of", "hand_on", "log_to_stderr", "secret"]
+__all__ = [
+    "DATABASE",
+    "TOKEN",
+    "add_service",
+    "command_of",
+    "config_of",
+    "hand_on",
+    "log_to_stderr",
+    "secret",
+]
 
 import argparse
 import logging
@@ -30,7 +39,8 @@ def add_service(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--database",
         metavar="URL",
-        help="the job table, also from RELUME_DATABASE or the file that RELUME_DATABASE_FILE names: postgresql://USER@HOST/NAME or sqlite:///FILE "
+        help="the job table, also from RELUME_DATABASE or RELUME_DATABASE_FILE: "
+        "postgresql://USER@HOST/NAME or sqlite:///FILE "
         "(default: a SQLite file in --data)",
     )
     group.add_argument(

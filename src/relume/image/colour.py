@@ -8,7 +8,7 @@ __all__ = ["usable", "is_srgb", "to_srgb", "from_srgb", "cmyk_to_srgb"]
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import imagecodecs
 import numpy as np
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from .levels import Floats, Samples, to_float
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _NO_OPTIMISE = 0x0100  # cmsFLAGS_NOOPTIMIZE
@@ -25,17 +24,15 @@ _KEPT = 1 << 20  # bytes of a profile
 _SPACES = {b"RGB ": "rgb", b"GRAY": "gray", b"CMYK": "cmyk"}
 
 
-def _remembered(number: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Keeps the latest answers, but for profiles that are so long that keeping them would take much memory."""
+def _remembered(number: int) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Keeps the latest answers, but those on profiles that are too long to be kept."""
 
-    def about(function: Callable[P, T]) -> Callable[P, T]:
+    def about(function: Callable[..., T]) -> Callable[..., T]:
         kept = lru_cache(maxsize=number)(function)
 
         @wraps(function)
-        def ask(*values: P.args, **named: P.kwargs) -> T:
-            icc = values[0]
-            long = isinstance(icc, bytes) and len(icc) > _KEPT
-            return function(*values, **named) if long else kept(*values, **named)
+        def ask(icc: bytes | None, *rest: int) -> T:
+            return (kept if icc is None or len(icc) <= _KEPT else function)(icc, *rest)
 
         return ask
 

@@ -87,9 +87,9 @@ def read_directory(
 ) -> tuple[dict[int, Entry], int]:
     """Reads the directory at ``offset``: its rows by tag, and the offset of the next one (0: none).
 
-    A row that points outside ``data`` has no data; a directory that lies outside raises ``struct.error``. Values
-    do not overlap in an honest file: rows that together claim more than twice of ``data`` have none either, as a
-    small file could otherwise take all memory.
+    A row that points outside ``data`` has no data; a directory that lies outside raises ``struct.error``.
+    Values do not overlap in an honest file: rows that together claim more than twice of ``data`` have none
+    either, as a small file could otherwise take all memory.
     """
     head, row, word = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     if offset > len(data):
@@ -158,7 +158,7 @@ def write_tree(tree: Tree, at: int) -> bytes:
 
 
 def numbers(node: "Entry | Tree | None") -> list[float]:
-    """The values of an entry as numbers; none for an entry that is missing, or holds something else or too many."""
+    """The values of an entry as numbers; none if it is missing, or holds something else or too many."""
     if not isinstance(node, tuple) or not node.data or node.length > _VALUES:
         return []
     if node.kind in (5, 10):

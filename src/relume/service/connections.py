@@ -1,11 +1,12 @@
 r"""Connections that take their time: how long one may stand open without asking for something or taking it.
 
-The application sees a request only once its head is complete. What goes on before, and whether an answer is taken,
-only the connection knows. Three rules, so that nobody can hold the service by doing nothing:
+The application sees a request only once its head is complete. What goes on before, and whether an answer is
+taken, only the connection knows. Three rules, so that nobody can hold the service by doing nothing:
 
 - the head of a request is complete ``HEAD`` seconds after the connection or the answer before it;
 - an answer is taken at least a little every ``TAKE`` seconds;
-- of connections that wait for a head there are at most ``WAITING``: the next one takes the place of the oldest.
+- of connections that wait for a head there are at most ``WAITING``: the next one takes the place of the
+  oldest.
 """
 
 __all__ = ["Connection", "room_for_connections"]
@@ -104,7 +105,7 @@ class Connection(H11Protocol):
 
 
 def room_for_connections() -> int:
-    """How many connections may be open at once; the process' bound on open files is raised for them if it may be.
+    """How many connections may be open at once; the bound on open files is raised for them if it may be.
 
     Half of the files are left to uploads, results and the job table.
     """

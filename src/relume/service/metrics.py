@@ -12,7 +12,6 @@ from prometheus_client.registry import Collector
 from relume.errors import ServiceError
 from relume.service.store import Store
 
-
 METHODS = frozenset(HTTPMethod)  # each name that is counted stays in memory
 
 

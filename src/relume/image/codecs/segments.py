@@ -1,8 +1,8 @@
 r"""Strips and tiles of a TIFF that are pictures of another format, with a size of their own.
 
-Their decoders believe that size and not the directory's: a few kilobytes of JPEG 2000 in a TIFF of 16 × 16 pixels may
-promise gigabytes. Here every such segment has to say a size within its strip or tile, before anything is decoded.
-Compressions whose size cannot be told beforehand are not read.
+Their decoders believe that size and not the directory's: a few kilobytes of JPEG 2000 in a TIFF of 16 × 16
+pixels may promise gigabytes. Here every such segment has to say a size within its strip or tile, before
+anything is decoded. Compressions whose size cannot be told beforehand are not read.
 
 Source: *JPEG 2000 image coding system: Core coding system*, ISO/IEC 15444-1 (2019), A.5.1 (the SIZ marker).
 """
@@ -30,12 +30,14 @@ _SIZ = re.compile(rb"\xff\x4f\xff\x51.{4}(.{16})", re.DOTALL)
 
 def _jpeg(data: bytes) -> tuple[int, int]:
     with quiet(), JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as file:
-        return file.size
+        width, height = file.size
+    return width, height
 
 
 def _png(data: bytes) -> tuple[int, int]:
     with quiet(), PngImagePlugin.PngImageFile(io.BytesIO(data)) as file:
-        return file.size
+        width, height = file.size
+    return width, height
 
 
 def _jpeg2000(data: bytes) -> tuple[int, int]:
@@ -79,4 +81,6 @@ def check_segments(page: Any, data: bytes) -> None:
     for offset, length in zip(page.dataoffsets, page.databytecounts, strict=False):
         x, y = _SIZE[way](data[offset : offset + length])
         if x >= width + _BLOCK or y >= height + _BLOCK:
-            raise UnreadableImage(f"a strip or tile of {width} × {height} pixels holds a picture of {x} × {y}")
+            raise UnreadableImage(
+                f"a strip or tile of {width} × {height} pixels holds a picture of {x} × {y}"
+            )

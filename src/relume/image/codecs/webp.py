@@ -17,7 +17,6 @@ from relume.image.picture import Image
 
 from .codec import Codec, Source
 
-
 _KEPT = (b"ANIM", b"EXIF", b"ICCP", b"XMP ")
 
 
