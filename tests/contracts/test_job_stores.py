@@ -46,6 +46,15 @@ def submit(store: Store, id: str, **more: Any) -> tuple[Job, bool]:
     return store.submit(id, **{**facts, **more})
 
 
+@pytest.mark.parametrize("id", ["\0", "a\0", "", "'; --", "\ud7ff\U0010ffff", "x" * 10_000])
+def test_what_cannot_be_an_id_is_no_job(store: Store, id: str) -> None:
+    submit(store, "a")
+    for ask in (store.get, store.delete):
+        with pytest.raises(NoSuchJob):
+            ask(id)
+    assert set(store.many([id, "a"])) == {"a"}
+
+
 def test_a_job_goes_its_way(store: Store) -> None:
     job, new = submit(store, "a")
     assert new and job.state == "queued" and job.request == {"n": "a"} and not job.over

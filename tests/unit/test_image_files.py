@@ -1,5 +1,6 @@
 r"""Bad input is refused with one line, before it costs anything; writes are whole or not there at all."""
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -27,8 +28,8 @@ from relume.errors import (
     UnsupportedImage,
     UsageError,
 )
-from relume.image import exif
-from relume.image.codecs import CODECS
+from relume.image import colour, exif
+from relume.image.codecs import CODECS, codec_of
 from relume.image.quiet import quiet
 
 WRITABLE = [codec.format for codec in CODECS if codec.encode and codec.format != "HEIF"]
@@ -98,6 +99,67 @@ def test_damaged_bytes_raise_nothing_else(name, capfd):
         except (ImageError, MissingExtra) as error:
             assert "\n" not in str(error)
     capfd.readouterr()
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "jpeg2k", "png", "webp", "jpegxl"])
+def test_a_larger_picture_inside_a_tiff_is_refused_before_it_is_decoded(codec):
+    way = {"jpeg": 7, "jpeg2k": 34712, "png": 34933, "webp": 50001, "jpegxl": 50002}[codec]
+    inside = bytes(getattr(imagecodecs, f"{codec}_encode")(np.zeros((500, 500, 3), np.uint8)))
+    rows = {256: 16, 257: 16, 258: 8, 259: way, 262: 1, 273: 8, 277: 1, 278: 16, 279: len(inside)}
+    inside += bytes(len(inside) % 2)
+    tree = {tag: exif.Entry(4, 1, struct.pack("<I", value)) for tag, value in rows.items()}
+    with pytest.raises(ImageError, match=r"holds a picture of 500 × 500|rare compression"):
+        im.read(
+            struct.pack("<2sHI", b"II", 42, 8 + len(inside)) + inside + exif.write_tree(tree, 8 + len(inside))
+        )
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "webp", "png", "jpeg2000"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_a_picture_of_its_place_inside_a_tiff_is_read(codec, tile):
+    pixels = np.tile(smooth()[:1, :1], (40, 40, 1))
+    out = io.BytesIO()
+    tifffile.imwrite(
+        out, pixels, compression=codec, tile=tile, photometric="rgb", rowsperstrip=None if tile else 16
+    )
+    np.testing.assert_allclose(im.read(out.getvalue()).pixels, pixels / 255, atol=0.03)
+
+
+@pytest.mark.parametrize("offset", [2**40, 2**63, 2**64 - 1])
+def test_a_directory_beyond_all_memory_is_no_picture(offset):
+    far = b"II+\0\x08\0\0\0" + struct.pack("<Q", offset)
+    with pytest.raises(UnreadableImage):
+        im.read(far)
+    with contextlib.suppress(UnreadableImage):  # asked for what it is, it raises nothing else
+        codec_of(far)
+
+
+def test_rows_that_claim_the_same_bytes_take_no_memory():
+    body, count = bytes(1 << 18), 20_000
+    table = b"".join(struct.pack("<HHII", tag, 1, len(body), 8) for tag in range(1000, 1000 + count))
+    block = (
+        struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + struct.pack("<H", count) + table + bytes(4)
+    )
+    tracemalloc.start()
+    try:
+        exif.parse_block(block)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(block)
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_profiles_are_not_kept():
+    base = bytes(imagecodecs.cms_profile("adobergb"))
+    grown = [struct.pack(">I", 1 << 23) + base[4:] + bytes([i]) * ((1 << 23) - len(base)) for i in range(8)]
+    assert colour.usable(grown[0], 3) is not None
+    tracemalloc.start()
+    try:
+        for icc in grown:
+            colour.usable(bytes(bytearray(icc)), 3)
+            colour.is_srgb(bytes(bytearray(icc)), 3)
+        assert tracemalloc.get_traced_memory()[0] < 2 << 23
+    finally:
+        tracemalloc.stop()
 
 
 def test_damaged_lzw_does_not_end_the_process():

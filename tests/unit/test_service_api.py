@@ -174,6 +174,21 @@ def test_a_job_is_accepted_followed_fetched_and_deleted(site: Site) -> None:
     assert not list(site.service.folders.root.iterdir())
 
 
+def test_a_job_that_is_deleted_as_it_is_taken_up_harms_no_worker(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = site.send("/api/v1/jobs").json()["id"]
+
+    def gone(self: Path, pattern: str) -> Iterator[Path]:
+        monkeypatch.undo()
+        site.service.drop(id)
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(Path, "glob", gone)
+    assert site.worker.work()
+    is_problem(site.http.get(f"/api/v1/jobs/{id}"), 404)
+
+
 def test_who_follows_learns_that_a_job_was_deleted(site: Site) -> None:
     id = site.send("/api/v1/jobs").json()["id"]
     threading.Timer(0.5, lambda: site.service.drop(id)).start()

@@ -3,17 +3,17 @@ r"""``relume serve``: the page and the API."""
 __all__ = ["add", "run"]
 
 import argparse
-import os
 
 from relume.cli.console import Console
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, duration, from_zero
-from relume.cli.serving import DATABASE, add_service, command_of, config_of, log_to_stderr
+from relume.cli.serving import TOKEN, add_service, command_of, config_of, hand_on, log_to_stderr, secret
 from relume.errors import UsageError
 
 _EPILOG = """\
-The token can also come from the environment, as RELUME_TOKEN, where other users do not see it.
-The service listens on this machine alone unless --host says otherwise; then give a token.
+The token can also come from the environment, as RELUME_TOKEN, where other users do not see it, or from the
+file that RELUME_TOKEN_FILE names. The service listens on this machine alone unless --host says otherwise;
+then give a token.
 """
 
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from relume.service.server import serve
 
     log_to_stderr(args)
-    token = args.token or os.environ.get("RELUME_TOKEN")
+    token = args.token or secret(TOKEN)
     if args.port > 65535:
         raise UsageError(f"there is no port {args.port}")
     web = Web(
@@ -66,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
         drain=args.drain,
     )
     config = config_of(args)
-    if config.database is not None:
-        os.environ[DATABASE] = config.database  # for the workers
+    hand_on(config)
     told = Console.of(args).note
     serve(config, web, worker=command_of(config), told=lambda address: told(f"relume listens on {address}"))
     return 0

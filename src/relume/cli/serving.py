@@ -1,6 +1,15 @@
 r"""The options that a server and its workers share, there and back."""
 
-__all__ = ["DATABASE", "add_service", "command_of", "config_of", "log_to_stderr"]
+__all__ = [
+    "DATABASE",
+    "TOKEN",
+    "add_service",
+    "command_of",
+    "config_of",
+    "hand_on",
+    "log_to_stderr",
+    "secret",
+]
 
 import argparse
 import logging
@@ -10,11 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relume.cli.options import add_model, count, duration, memory
+from relume.errors import UsageError
+from relume.files import one_line
 
 if TYPE_CHECKING:
     from relume.service.config import Config
 
 DATABASE = "RELUME_DATABASE"  # may hold a password, which a command line would show to everybody
+TOKEN = "RELUME_TOKEN"
 _DIED = "seconds without a sign of life after which a worker counts as dead"
 
 
@@ -27,7 +39,8 @@ def add_service(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--database",
         metavar="URL",
-        help="the job table, also from RELUME_DATABASE: postgresql://USER@HOST/NAME or sqlite:///FILE "
+        help="the job table, also from RELUME_DATABASE or RELUME_DATABASE_FILE: "
+        "postgresql://USER@HOST/NAME or sqlite:///FILE "
         "(default: a SQLite file in --data)",
     )
     group.add_argument(
@@ -68,13 +81,33 @@ def add_service(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
 
 
+def secret(name: str) -> str | None:
+    """What the environment holds under ``name``, or the first line of the file that ``name_FILE`` names.
+
+    Raises:
+        UsageError: both are set, or the file cannot be read or is empty.
+    """
+    said, path = os.environ.get(name) or None, os.environ.get(f"{name}_FILE") or None
+    if path is None:
+        return said
+    if said is not None:
+        raise UsageError(f"{name} and {name}_FILE are both set: keep one of them")
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the file that {name}_FILE names cannot be read: {one_line(error)}") from error
+    if not lines or not lines[0].strip():
+        raise UsageError(f"the file that {name}_FILE names is empty")
+    return lines[0].strip()
+
+
 def config_of(args: argparse.Namespace) -> "Config":
     """As the options of :func:`add_service` say."""
     from relume.service.config import Config, default_folder
 
     return Config(
         data=args.data or default_folder(),
-        database=args.database or os.environ.get(DATABASE) or None,
+        database=args.database or secret(DATABASE),
         model=args.model,
         engine=args.engine,
         device=args.device,
@@ -90,6 +123,14 @@ def config_of(args: argparse.Namespace) -> "Config":
         jobs=args.jobs,
         batch=args.batch,
     )
+
+
+def hand_on(config: "Config") -> None:
+    """Puts into the environment what the workers are told there, and takes away what they need not know."""
+    for name in (TOKEN, f"{TOKEN}_FILE", f"{DATABASE}_FILE"):
+        os.environ.pop(name, None)
+    if config.database is not None:
+        os.environ[DATABASE] = config.database
 
 
 def command_of(config: "Config") -> list[str]:

@@ -6,7 +6,9 @@ in the shadows of a wide-gamut picture. A profile that *is* sRGB, to within one 
 
 __all__ = ["usable", "is_srgb", "to_srgb", "from_srgb", "cmyk_to_srgb"]
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 import imagecodecs
 import numpy as np
@@ -14,9 +16,27 @@ from numpy.typing import NDArray
 
 from .levels import Floats, Samples, to_float
 
+T = TypeVar("T")
+
 _NO_OPTIMISE = 0x0100  # cmsFLAGS_NOOPTIMIZE
 _STEPS = 65536  # a gray profile is a curve; this many knots make it exact at 16 bits
+_KEPT = 1 << 20  # bytes of a profile
 _SPACES = {b"RGB ": "rgb", b"GRAY": "gray", b"CMYK": "cmyk"}
+
+
+def _remembered(number: int) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Keeps the latest answers, but those on profiles that are too long to be kept."""
+
+    def about(function: Callable[..., T]) -> Callable[..., T]:
+        kept = lru_cache(maxsize=number)(function)
+
+        @wraps(function)
+        def ask(icc: bytes | None, *rest: int) -> T:
+            return (kept if icc is None or len(icc) <= _KEPT else function)(icc, *rest)
+
+        return ask
+
+    return about
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +60,7 @@ def _space(icc: bytes) -> str | None:
     return _SPACES.get(icc[16:20]) if icc[36:40] == b"acsp" else None
 
 
-@lru_cache(maxsize=32)
+@_remembered(32)
 def _probe(icc: bytes) -> Floats | None:
     """sRGB of a coarse grid of colours (of grays, for a gray profile); None when Little CMS refuses."""
     space = _space(icc)
@@ -64,7 +84,7 @@ def usable(icc: bytes | None, channels: int) -> bytes | None:
     return icc if channels == 1 or _space(icc) == "rgb" else None
 
 
-@lru_cache(maxsize=32)
+@_remembered(32)
 def is_srgb(icc: bytes | None, channels: int) -> bool:
     """Whether numbers in this profile mean what they mean in sRGB, to within one 8-bit level.
 
@@ -84,7 +104,7 @@ def _ramp() -> NDArray[np.float64]:
     return np.linspace(0, 1, _STEPS)
 
 
-@lru_cache(maxsize=8)
+@_remembered(8)
 def _curve(icc: bytes) -> NDArray[np.float64]:
     """The sRGB value of each of the evenly spaced grays of a profile, made monotone so that it inverts."""
     ramp = _ramp().astype(np.float32)[None]

@@ -64,6 +64,8 @@ _BYTES = {
     17: 8,
     18: 8,
 }
+_ROWS = 65535  # one a tag
+_VALUES = 1 << 22  # more than the tiles of any picture
 # Bytes that are swapped together: a RATIONAL is two LONGs.
 _WORD = _BYTES | {5: 4, 10: 4}
 _KINDS = {3: "H", 4: "I", 13: "I", 8: "h", 9: "i", 1: "B", 16: "Q", 18: "Q"}
@@ -86,20 +88,27 @@ def read_directory(
     """Reads the directory at ``offset``: its rows by tag, and the offset of the next one (0: none).
 
     A row that points outside ``data`` has no data; a directory that lies outside raises ``struct.error``.
+    Values do not overlap in an honest file: rows that together claim more than twice of ``data`` have none
+    either, as a small file could otherwise take all memory.
     """
     head, row, word = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    if offset > len(data):
+        raise struct.error("directory outside the data")  # so far that unpack_from would not even count to it
     (count,) = struct.unpack_from(order + head, data, offset)
     at = offset + struct.calcsize("=" + head)
     stride = 4 + 2 * word
-    if at + stride * count + word > len(data):
+    if count > _ROWS or at + stride * count + word > len(data):
         raise struct.error("directory outside the data")
     entries: dict[int, Entry] = {}
+    claimed = 0
     for _ in range(count):
         tag, kind, n = struct.unpack_from(order + row, data, at)
         start, size = at + stride - word, _BYTES.get(kind, 0) * n
         if size > word:
             (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, start)
-        inside = data[start : start + size] if start + size <= len(data) else b""
+        claimed += size
+        there = start + size <= len(data) and claimed <= 2 * len(data)
+        inside = data[start : start + size] if there else b""
         if size:
             entries[tag] = Entry(kind, n, _little(inside, kind, order))
         at += stride
@@ -149,8 +158,8 @@ def write_tree(tree: Tree, at: int) -> bytes:
 
 
 def numbers(node: "Entry | Tree | None") -> list[float]:
-    """The values of an entry as numbers; none for an entry that is missing or holds something else."""
-    if not isinstance(node, tuple) or not node.data:
+    """The values of an entry as numbers; none if it is missing, or holds something else or too many."""
+    if not isinstance(node, tuple) or not node.data or node.length > _VALUES:
         return []
     if node.kind in (5, 10):
         flat = struct.unpack(f"<{2 * node.length}{'I' if node.kind == 5 else 'i'}", node.data)

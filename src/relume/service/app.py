@@ -2,6 +2,7 @@ r"""The application: routes behind the guard, errors as problem details."""
 
 __all__ = ["make_app"]
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,9 +16,14 @@ from relume.errors import RelumeError
 from relume.service.guard import Guard
 from relume.service.problems import MEDIA, problem, problem_of
 from relume.service.routes import ROUTERS
+from relume.service.routes.forms import PROBLEMS
 from relume.service.service import Service
 
 EXPOSED = ("x-seed", "x-relume-model", "x-relume-job", "server-timing", "retry-after", "location")
+# A damaged form is answered with 400; what the parser logs beside it would let callers fill the log.
+for _name in ("python_multipart", "multipart"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
 _ABOUT = """\
 Send a damaged picture, get it back whole. `POST /api/v1/restore` answers with the picture;
 `POST /api/v1/jobs` answers at once and the work goes on behind, with progress, preview and cancelling. The
@@ -35,6 +41,7 @@ def make_app(service: Service) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
+        responses=PROBLEMS(403, 421, 422),  # what any request can be answered with
     )
     app.state.service = service
     for router in ROUTERS:

@@ -109,9 +109,10 @@ class Folders:
 
     def tidy(self, folder: str) -> None:
         """Takes away what a killed process left half-written."""
-        for part in (self.root / folder).glob(".relume-*.part"):
-            with suppress(OSError):
-                part.unlink()
+        with suppress(FileNotFoundError):  # the job was deleted meanwhile: what reads it next will say so
+            for part in (self.root / folder).glob(".relume-*.part"):
+                with suppress(OSError):
+                    part.unlink()
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from relume.service.service import Service
 
 FORM = 64 * 1024  # what a form may hold besides the pictures
 IDLE = 30.0  # seconds without a byte after which an upload is given up
+SLOWEST = 1024  # bytes a second of an upload, after its first IDLE seconds
+LENGTH = 18  # digits of a length: more are none
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 HEADERS = {
     # The page and all that it loads come from here, and nothing goes anywhere else.
@@ -83,7 +85,8 @@ class Guard:
         if _is_private(scope["path"]) and not preflight and not self._may(headers):
             return 401, "give the token of this service: Authorization: Bearer TOKEN"
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._limit:
+        digits = length.isascii() and length.isdigit() and len(length) <= LENGTH
+        if not digits or int(length) > self._limit:
             return 413, f"an upload may have {self._service.config.max_bytes} bytes"
         return None
 
@@ -96,14 +99,15 @@ class Guard:
         return kind.lower() == "bearer" and hmac.compare_digest(shown, token.encode())
 
     def _counted(self, receive: Receive) -> Receive:
-        taken, complete = 0, False
+        taken, complete, began = 0, False, time.monotonic()
 
         async def receive_some() -> Message:
             nonlocal taken, complete
             if complete:  # what comes now is the end of the connection, whenever that is
                 return await receive()
+            left = began + IDLE + taken / SLOWEST - time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), IDLE)
+                message = await asyncio.wait_for(receive(), max(0.0, min(IDLE, left)))
             except TimeoutError as error:
                 raise HTTPException(408, "the upload did not come on") from error
             taken += len(message.get("body", b""))

@@ -3,6 +3,7 @@ r"""What Prometheus reads: requests as this server saw them, jobs as the table h
 __all__ = ["Metrics"]
 
 from collections.abc import Iterator
+from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,6 +11,8 @@ from prometheus_client.registry import Collector
 
 from relume.errors import ServiceError
 from relume.service.store import Store
+
+METHODS = frozenset(HTTPMethod)  # each name that is counted stays in memory
 
 
 class Metrics:
@@ -26,7 +29,8 @@ class Metrics:
         self._registry.register(_Jobs(store))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One request was answered."""
+        """One request was answered. Methods are the caller's words: those that are none share a name."""
+        method = method if method in METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 

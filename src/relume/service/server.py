@@ -17,6 +17,7 @@ import uvicorn
 from relume.errors import RelumeError, ServiceError, UsageError
 from relume.service.app import make_app
 from relume.service.config import Config, Web
+from relume.service.connections import Connection, room_for_connections
 from relume.service.leases import Observer
 from relume.service.opening import open_folders, url_of
 from relume.service.service import Service
@@ -29,7 +30,6 @@ from relume.tasks import Restorer
 log = logging.getLogger("relume.service")
 
 SWEEP = 30.0  # seconds between two looks for what is over
-CONNECTIONS = 1000
 
 
 def serve(config: Config, web: Web, *, worker: Sequence[str], told: Callable[[str], None]) -> None:
@@ -58,7 +58,8 @@ def serve(config: Config, web: Web, *, worker: Sequence[str], told: Callable[[st
         log_config=None,
         access_log=False,  # addresses hold nothing that is needed, and less is kept
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        http=Connection,
+        limit_concurrency=room_for_connections(),
         timeout_graceful_shutdown=2,
     )
     server = Server(options, service)

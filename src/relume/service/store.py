@@ -136,8 +136,7 @@ class Store:
         NoSuchJob
             There is none of that id.
         """
-        with self._reading() as connection:
-            found = _one(connection, id)
+        found = self.many([id]).get(id)
         if found is None:
             raise NoSuchJob("there is no such job: it was deleted, its time is over, or it never was")
         return found
@@ -145,7 +144,7 @@ class Store:
     def many(self, ids: Iterable[str]) -> dict[str, Job]:
         """Those of the jobs that there are."""
         with self._reading() as connection:
-            rows = connection.execute(select(JOBS).where(JOBS.c.id.in_(list(ids))))
+            rows = connection.execute(select(JOBS).where(JOBS.c.id.in_(filter(_can_be, ids))))
             return {job.id: job for job in map(_job, rows)}
 
     def folders(self) -> set[str]:
@@ -249,7 +248,8 @@ class Store:
             There is none of that id.
         """
         with self._writing() as connection:
-            row = connection.execute(delete(JOBS).where(JOBS.c.id == id).returning(JOBS)).first()
+            gone = delete(JOBS).where(JOBS.c.id.in_(filter(_can_be, [id]))).returning(JOBS)
+            row = connection.execute(gone).first()
         if row is None:
             raise NoSuchJob("there is no such job: it was deleted, its time is over, or it never was")
         return _job(row)
@@ -300,6 +300,10 @@ class Store:
     def _reading(self) -> Iterator[Connection]:
         with failures(), self._reader.begin() as connection:
             yield connection
+
+
+def _can_be(id: str) -> bool:
+    return "\0" not in id  # PostgreSQL's text holds none, and asking for it would be an error
 
 
 def _one(connection: Connection, id: str) -> Job | None:

@@ -197,7 +197,7 @@ def _raw_profile(rest: dict[bytes, bytes]) -> bytes | None:
     packed = rest.get(b"zTXt", b"").partition(b"\0")[2]
     text = _inflate(packed[1:]) if packed else rest.get(b"tEXt", b"").partition(b"\0")[2]
     match = re.match(rb"\s*(?:exif|app1|APP1)\s+\d+\s+([0-9a-fA-F\s]+)", text)
-    digits = b"".join(match[1].split()) if match else b""
+    digits = match[1].translate(None, b" \t\r\n\f\v") if match else b""
     return bytes.fromhex(digits.decode()) if len(digits) % 2 == 0 else None
 
 

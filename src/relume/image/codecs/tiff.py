@@ -30,6 +30,7 @@ from relume.image.picture import Image
 from relume.image.quiet import quiet
 
 from .codec import Codec, Source
+from .segments import check_segments
 
 _ICC, _SUBFILE = 34675, 254
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType: a thumbnail, a transparency mask
@@ -192,6 +193,7 @@ def _samples(page: Any, data: bytes, icc: bytes | None) -> tuple[Samples, bytes 
 
 def _decoded(page: Any, data: bytes) -> Samples:
     """The stored samples. LZW goes to libtiff: the decoder behind tifffile crashes on damaged data."""
+    check_segments(page, data)
     if page.compression != _LZW:
         stored: Samples = page.asarray()
     elif page.bitspersample in (8, 16, 32):

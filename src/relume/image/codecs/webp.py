@@ -3,7 +3,7 @@ r"""WebP, read by libwebp (through imagecodecs), written through Pillow. Quality
 There is no gray WebP: a gray picture becomes R = G = B.
 """
 
-__all__ = ["CODEC"]
+__all__ = ["CODEC", "size"]
 
 import io
 
@@ -17,12 +17,14 @@ from relume.image.picture import Image
 
 from .codec import Codec, Source
 
+_KEPT = (b"ANIM", b"EXIF", b"ICCP", b"XMP ")
+
 
 def _sniff(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _size(data: bytes) -> tuple[int, int]:
+def size(data: bytes) -> tuple[int, int]:
     """Width and height by the first chunk: the decoder reserves a canvas as soon as it is opened."""
     kind, body = data[12:16], data[20:30]
     if len(body) < 10:
@@ -38,20 +40,21 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """The chunks of the container, by name; the first of each."""
+    """The chunks of the container that matter, by name; the first of each."""
     found: dict[bytes, bytes] = {}
     at, end = 12, 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise UnreadableImage("the file is truncated")
     while at + 8 <= end:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
-        found.setdefault(data[at : at + 4], data[at + 8 : at + 8 + size])
+        if (name := data[at : at + 4]) in _KEPT:
+            found.setdefault(name, data[at + 8 : at + 8 + size])
         at += 8 + size + size % 2
     return found
 
 
 def _decode(source: Source) -> Image:
-    check_size(_size(source.data), source.max_pixels)
+    check_size(size(source.data), source.max_pixels)
     chunks = _chunks(source.data)
     if b"ANIM" in chunks:
         raise UnsupportedImage("an animated WebP; save the frame you want as a still picture")

@@ -18,7 +18,7 @@ from relume.service.store import Job
 
 router = APIRouter(prefix="/api/v1", tags=["ask and wait"])
 
-_PROBLEMS = PROBLEMS(401, 413, 415, 422, 429, 503, 507)
+_PROBLEMS = PROBLEMS(400, 401, 404, 408, 413, 415, 422, 429, 503, 507)
 
 
 @router.post(

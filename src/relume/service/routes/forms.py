@@ -141,11 +141,15 @@ class JobAnswer(BaseModel):
 
 
 _SAID = {
+    400: "the form is damaged",
     401: "the token is missing or wrong",
+    403: "a page of another site calls",
     404: "there is no such job",
+    408: "the upload did not come on",
     409: "there is no result, not yet or not at all",
     413: "too many bytes or pixels",
     415: "not a picture of a kind that is read",
+    421: "the service is called by a name that is not its own",
     422: "the picture is damaged, or an option is wrong",
     429: "the queue is full; Retry-After says when to come back",
     503: "about to stop, or the job table is away",

@@ -30,7 +30,7 @@ Part = Literal["result", "mask", "uncertainty"]
     response_model_exclude_none=True,
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job"}}},
-        **PROBLEMS(401, 413, 415, 422, 429, 503, 507),
+        **PROBLEMS(400, 401, 408, 413, 415, 422, 429, 503, 507),
     },
 )
 async def submit(
