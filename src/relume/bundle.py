@@ -42,6 +42,7 @@ from typing import Any, NotRequired, TypedDict, cast
 import numpy.typing as npt
 
 from relume.errors import BundleCorrupt, BundleNotFound, OutputExists, UsageError
+from relume.files import digest
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
@@ -159,7 +160,7 @@ class Bundle:
             BundleCorrupt: a file is missing or is not the one that the card speaks of.
         """
         for name, expected in self.card["files"].items():
-            if _digest(self._file(name)) != expected:
+            if digest(self._file(name)) != expected:
                 raise BundleCorrupt(
                     f'{self.path / name} is not what the card of "{self.name}" promises (SHA-256 differs); '
                     "install the model anew"
@@ -242,7 +243,7 @@ def write_card(folder: Path, facts: Mapping[str, Any]) -> Bundle:
         BundleCorrupt: the facts are no card, or speak of files that are not there.
     """
     names = sorted(path.name for path in folder.iterdir() if path.name != CARD)
-    card = {**facts, "format": FORMAT, "files": {name: _digest(folder / name) for name in names}}
+    card = {**facts, "format": FORMAT, "files": {name: digest(folder / name) for name in names}}
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     _check(json.loads(text), folder / CARD)
     scratch = folder / f"{CARD}.part"
@@ -304,12 +305,12 @@ def _check(card: object, where: Path) -> Card:
     for key, kind in wanted.items():
         if not isinstance(card.get(key), kind):
             raise BundleCorrupt(f'{where} lacks a usable "{key}"; install the model anew')
-    for name, digest in card["files"].items():
+    for name, expected in card["files"].items():
         if not _NAME.fullmatch(name) or name == CARD:
             raise BundleCorrupt(
                 f"{where} names {name!r}, which is no file of its own folder; do not trust this model"
             )
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
             raise BundleCorrupt(f"{where} has no SHA-256 for {name}; install the model anew")
     for name, graph in card["graphs"].items():
         _check_graph(name, graph, card["files"], where)
@@ -342,8 +343,3 @@ def _check_graph(name: str, graph: object, files: Mapping[str, str], where: Path
     )
     if not usable:
         raise BundleCorrupt(f'{where} describes its graph "{name}" wrongly; install the model anew')
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

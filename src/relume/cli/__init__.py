@@ -30,6 +30,7 @@ from types import ModuleType
 
 from relume._version import __version__
 from relume.cli import (
+    archive,
     calibrate,
     compare,
     degrade,
@@ -52,6 +53,7 @@ from relume.errors import OutOfMemory, RelumeError
 
 COMMANDS: list[ModuleType] = [
     restore,
+    archive,
     mask,
     compare,
     degrade,

@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard",),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sqlalchemy"),
     "postgres": ("psycopg",),
+    "ray": ("ray", "pyarrow", "pandas"),
 }
 """Extra → the modules that it installs."""
 

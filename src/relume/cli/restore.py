@@ -1,29 +1,22 @@
 r"""``relume restore``: damaged photographs come back."""
 
-__all__ = ["add", "run"]
+__all__ = ["add", "loaded", "one_by_one", "run"]
 
 import argparse
 import functools
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relume.cli.console import INTERRUPTED, Console, Progress, say
-from relume.cli.jobs import Job, Wanted, plan
-from relume.cli.options import (
-    Subparsers,
-    add_model,
-    add_output,
-    add_talk,
-    count,
-    from_zero,
-    memory,
-    number,
-)
+from relume.cli.jobs import Job, mask_file, plan
+from relume.cli.keeping import Keep, Kept, keeping
+from relume.cli.options import Subparsers, add_model, add_output, add_talk
 from relume.cli.report import Entry, Report, check_report
+from relume.cli.restoring import WHITE, add_archive, add_restoring, settings_of, shard_of, told, wanted_of
 from relume.cli.running import load
 from relume.cli.streams import STREAM, Writing, deliver, read_from
 from relume.errors import ImageError, OutOfMemory, OutputExists, RelumeError, UsageError
@@ -35,7 +28,6 @@ if TYPE_CHECKING:
     from relume.image import Image
     from relume.tasks import Restoration, Restorer, Settings
 
-WHITE = 0.25  # the standard deviation that is white in an uncertainty map
 MANY = 32  # pictures, for which it pays to time the engines first
 
 _EPILOG = """\
@@ -54,7 +46,7 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument("-o", "--output", metavar="OUT", help="a file, a folder, or - for stdout")
     parser.add_argument("-r", "--recursive", action="store_true", help="look into the folders below, too")
     add_model(parser)
-    _add_restoring(parser)
+    add_restoring(parser)
     group = add_output(parser)
     group.add_argument("--suffix", default="-restored", help="ends the names of results (default: -restored)")
     existing = group.add_mutually_exclusive_group()
@@ -63,92 +55,22 @@ def add(subparsers: "Subparsers") -> None:
     )
     existing.add_argument("--overwrite", action="store_true", help="replace what is there")
     group.add_argument("--report", type=Path, metavar="FILE.json", help="write what became of every input")
+    add_archive(parser)
     add_talk(parser)
-
-
-def _add_restoring(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("restoring")
-    group.add_argument(
-        "--steps",
-        type=count,
-        metavar="N",
-        help="evaluations per tile (default: 1, or 4 where several samples are drawn)",
-    )
-    group.add_argument(
-        "--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)"
-    )
-    group.add_argument(
-        "-w",
-        "--fidelity",
-        type=number(0, 1),
-        default=1.0,
-        metavar="0…1",
-        help="1: the expected picture (default), a little too smooth; less: its own fine detail is brought "
-        "back, at 0 to the sharpness that the photograph is expected to have had",
-    )
-    group.add_argument(
-        "--mask",
-        default="auto",
-        metavar="auto|none|FILE|DIR",
-        help="where the damage is (white): found by the model, not told, a picture, or a folder of pictures "
-        "named like the inputs or NAME-mask.png",
-    )
-    group.add_argument(
-        "--save-mask",
-        nargs="?",
-        const="",
-        metavar="FILE|DIR",
-        help="write the damage that was found; without a value beside the result (put it after the inputs)",
-    )
-    group.add_argument(
-        "--preserve", action="store_true", help="keep every pixel away from the damage, but for its tone"
-    )
-    group.add_argument(
-        "--tone",
-        choices=("keep", "neutral", "revive"),
-        default="revive",
-        help="revive: contrast and lost colours come back, the tint of a sepia print stays no stronger than "
-        "it was (default); neutral: such a print becomes grey; keep: leave tone and colour alone",
-    )
-    group.add_argument(
-        "--strength",
-        type=number(0, 1),
-        default=1.0,
-        metavar="0…1",
-        help="how far to go from the picture as it was (0) to the restored one (1, default)",
-    )
-    group.add_argument(
-        "--samples",
-        type=count,
-        default=1,
-        metavar="N",
-        help="draw N plausible pictures: the result is their mean, and each gets a file of its own",
-    )
-    group.add_argument(
-        "--uncertainty",
-        action="store_true",
-        help=f"write the spread over the samples beside the result, 16-bit PNG, white = {WHITE} of the range",
-    )
-    group.add_argument(
-        "--tile", type=count, metavar="N", help="side of the tiles in pixels (default: the model's)"
-    )
-    group.add_argument(
-        "--max-memory", type=memory, metavar="SIZE", help="refuse pictures that need more, such as 2G"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Restores; one bad file does not stop the others."""
     console = Console.of(args)
-    report = Report(settings=_told(args))
+    report = Report(settings=told(args))
     code = RelumeError.exit_code
     if args.report is not None:
         check_report(args.report)
     try:
-        jobs = plan(_wanted(args))
-        settings = _settings(args)
+        jobs = plan(wanted_of(args))
+        settings = settings_of(args)
         report.entries += [Entry(job.name, str(job.output)) for job in jobs]
-        code = _all(jobs, settings, args, report, console)
+        code = _done(jobs, settings, args, report, console)
     except RelumeError as error:
         code, report.error = error.exit_code, str(error)
         raise
@@ -161,79 +83,74 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _wanted(args: argparse.Namespace) -> Wanted:
-    return Wanted(
-        inputs=args.inputs,
-        output=args.output,
-        recursive=args.recursive,
-        suffix=args.suffix,
-        format=args.format,
-        overwrite=args.overwrite,
-        save_mask=args.save_mask,
-        uncertainty=args.uncertainty,
-        samples=args.samples,
-    )
-
-
-def _settings(args: argparse.Namespace) -> "Settings":
-    from relume.tasks import Settings
-
-    if args.mask not in ("auto", "none") and not Path(args.mask).exists():
-        raise UsageError(f"--mask {args.mask}: there is no such file or folder")
-    return Settings(
-        steps=args.steps,
-        seed=args.seed,
-        fidelity=args.fidelity,
-        mask="none" if args.mask == "none" else "auto",
-        preserve=args.preserve,
-        tone=args.tone,
-        strength=args.strength,
-        samples=args.samples,
-        uncertainty=args.uncertainty,
-        tile=args.tile,
-        max_memory=args.max_memory,
-    )
-
-
-def _told(args: argparse.Namespace) -> dict[str, Any]:
-    """The options, as a report keeps them."""
-    left_out = {"run", "command", "inputs", "report", "quiet", "verbose"}
-    return {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
-
-
-def _all(
+def _done(
     jobs: list[Job], settings: "Settings", args: argparse.Namespace, report: Report, console: Console
 ) -> int:
-    restorer = functools.cache(lambda: _load(args, report, console))
-    progress = Progress(len(jobs), console)
+    if args.on is not None:
+        from relume.cli.on_ray import on_ray
+
+        return watch(on_ray(jobs, args, report), Kept.resume, args, report, console)
+    with keeping(args, jobs, report) as (keep, allowed):
+        restorer = functools.cache(lambda: loaded(args, report, console))
+        progress = Progress(len(jobs), console)
+        try:
+            ended = one_by_one(jobs, settings, allowed, report, keep, restorer, progress)
+            return watch(ended, keep.resume, args, report, console)
+        finally:
+            progress.close()
+
+
+def watch(
+    ended: Iterator[Entry], resume: str, args: argparse.Namespace, report: Report, console: Console
+) -> int:
+    """Tells of each input when it has ended, and of all at the end; returns the exit code."""
     try:
-        for job, entry in zip(jobs, report.entries, strict=True):
-            progress.begin(job.name)
-            try:
-                _one(job, entry, restorer, settings, args, progress)
-            except KeyboardInterrupt:
-                entry.status = "interrupted"
-                raise
-            finally:
-                progress.end()
-            _tell(entry, console)
+        for entry in ended:
+            _tell(entry, console, archive=shard_of(args) is not None)
     except KeyboardInterrupt:
-        progress.close()
-        say(f"interrupted; {report.count('done')} of {len(jobs)} done; --skip-existing goes on from here")
+        total = len(report.entries)
+        say(f"interrupted; {report.count('done')} of {total} done; {resume} goes on from here")
         return INTERRUPTED
-    finally:
-        progress.close()
-    if len(jobs) > 1:
+    if len(report.entries) > 1:
         parts = [f"{report.count(status)} {status}" for status in ("done", "skipped", "failed")]
         console.note(f"{', '.join(parts)} in {time.time() - report.began:.1f} s")
     return report.exit_code()
 
 
-def _tell(entry: Entry, console: Console) -> None:
+def one_by_one(
+    jobs: list[Job],
+    settings: "Settings",
+    args: argparse.Namespace,
+    report: Report,
+    keep: Keep,
+    restorer: Callable[[], "Restorer"],
+    progress: Progress,
+) -> Iterator[Entry]:
+    """Restores them one after another into the entries of the report, and hands those out.
+
+    ``restorer`` is asked for when the first picture has been read.
+    """
+    for job, entry in zip(jobs, report.entries, strict=True):
+        progress.begin(job.name)
+        try:
+            _one(job, entry, restorer, settings, args, progress, keep)
+        except KeyboardInterrupt:
+            entry.status = "interrupted"
+            progress.close()
+            raise
+        finally:
+            progress.end()
+        keep.end(job, entry)
+        yield entry
+
+
+def _tell(entry: Entry, console: Console, *, archive: bool = False) -> None:
+    """What became of one input. In an archive most may be finished: that is no news."""
     if entry.status == "failed":
         say(str(entry.error))
     elif entry.status == "skipped":
-        console.note(f"{entry.input}: {entry.output} is there, skipped")
+        note = console.detail if archive else console.note
+        note(f"{entry.input}: {entry.output} is there, skipped")
     else:
         where = "stdout" if entry.output == STREAM else entry.output
         console.note(f"{entry.input} → {where}  {sum(entry.seconds.values()):.2f} s")
@@ -241,7 +158,8 @@ def _tell(entry: Entry, console: Console) -> None:
         console.detail(f"  {entry.width}×{entry.height}: {stages}; evaluations per tile: {entry.evaluations}")
 
 
-def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restorer":
+def loaded(args: argparse.Namespace, report: Report, console: Console) -> "Restorer":
+    """A restorer as the options want it; what it is goes into the report."""
     restorer = load(args, console, measure=len(report.entries) >= MANY)
     bundle, engine = restorer.bundle, restorer.engine
     report.model = {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash}
@@ -256,19 +174,20 @@ def _one(
     settings: "Settings",
     args: argparse.Namespace,
     progress: Progress,
+    keep: Keep,
 ) -> None:
     """Restores one picture. Its own errors are noted in its entry; those of the model are raised."""
     try:
-        if args.skip_existing and isinstance(job.output, Path) and job.output.exists():
+        if not keep.begin(job):
             entry.status = "skipped"
             return
         picture, mask = _read(job, entry, args)
     except Exception as error:
         _note(error, entry, args)
         return
-    loaded = restorer()
+    model = restorer()
     try:
-        restoration = loaded.restore(picture, settings, mask=mask, progress=progress.tiles)
+        restoration = model.restore(picture, settings, mask=mask, progress=progress.tiles)
         entry.seconds |= restoration.seconds
         entry.evaluations = restoration.evaluations
         _write(job, entry, restoration, args)
@@ -301,28 +220,17 @@ def _read(job: Job, entry: Entry, args: argparse.Namespace) -> tuple["Image", "N
         raise
     entry.width, entry.height = picture.width, picture.height
     entry.bytes_in = Path(job.source).stat().st_size if job.source != STREAM else None
-    mask = None if args.mask in ("auto", "none") else _mask(job, Path(args.mask))
+    given = mask_file(job, args)
+    mask = None if given is None else _mask(given)
     entry.seconds["read"] = time.perf_counter() - began
     return picture, mask
 
 
-def _mask(job: Job, given: Path) -> "NDArray[np.float32]":
+def _mask(path: Path) -> "NDArray[np.float32]":
     from relume import image
     from relume.tasks.finish import mask_from
 
-    return mask_from(image.read(_mask_file(job, given) if given.is_dir() else given))
-
-
-def _mask_file(job: Job, folder: Path) -> Path:
-    """The file in a folder of masks that belongs to this picture: NAME or NAME-mask, in any format."""
-    from relume.image import is_picture
-
-    place = folder / job.relative.parent
-    names = (job.relative.stem, f"{job.relative.stem}-mask")
-    for path in sorted(place.iterdir()) if place.is_dir() else []:
-        if path.stem in names and is_picture(path):
-            return path
-    raise UsageError(f"no mask for {job.name}: {place} holds neither {names[0]}.png nor {names[1]}.png")
+    return mask_from(image.read(path))
 
 
 def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Namespace) -> None:
