@@ -49,7 +49,8 @@ class Restoring:
         self._restorer = functools.cache(lambda: loaded(args, self._report, Console(quiet=True)))
         self._settings = settings_of(args)
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._keep, self._args = ExitStack().enter_context(keeping(args, [], self._report, worker=name))
+        self._open = ExitStack()  # the manifest, as long as this actor lives
+        self._keep, self._args = self._open.enter_context(keeping(args, [], self._report, worker=name))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Does one picture; what became of it, as JSON."""
@@ -114,7 +115,7 @@ def _cluster(where: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own: dict[str, Any] = {"object_store_memory": STORE, "include_dashboard": False}
+    own: dict[str, Any] = {"address": "local", "object_store_memory": STORE, "include_dashboard": False}
     address = where if where.startswith("ray://") else os.environ.get("RAY_ADDRESS")
     how = {"address": address} if address else own
     try:
@@ -140,9 +141,7 @@ def _rows(left: list[dict[str, Any]], args: argparse.Namespace) -> Iterator[dict
     done = pictures.map(
         Restoring,
         fn_constructor_args=(args,),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
-        max_restarts=-1,
-        max_task_retries=-1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
         **each,
     )
     try:
