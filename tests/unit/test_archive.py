@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from relume import image
 from relume.archive import FOLDER, Ledger, Record, Shard, Work, summarise, sweep
 from relume.archive.manifest import Lines, Manifest
-from relume.bench.energy import Meter
+from relume.archive.meter import Meter
 from relume.bundle import Bundle
 from relume.cli import main, parser
 from relume.errors import ImageError, OutputExists, UsageError

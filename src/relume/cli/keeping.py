@@ -13,7 +13,7 @@ from typing import Protocol
 
 from relume import bundle as bundles
 from relume.archive import Ledger, Work, sweep
-from relume.bench.energy import Meter
+from relume.archive.meter import Meter
 from relume.cli.jobs import Job, mask_file
 from relume.cli.report import Entry, Report
 from relume.cli.restoring import settings_of, shard_of
