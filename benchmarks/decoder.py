@@ -3,7 +3,8 @@
 Toy: x = tanh(0.6 W z) behind a linear encoder that is 15 % too strong, float64. Codec: a small convolutional
 autoencoder, trained here for 200 steps on crops of the bundled examples (plainly, and with a penalty on
 |E(D(z)) - z| at perturbed latents). Shape: one step on an autoencoder of Stable Diffusion's shape with random
-weights, which says nothing about error and all about memory and time.
+weights, which says nothing about error and all about memory and time. With --checkpoint and --photos, also an
+autoencoder that relume train latent-clean made, on crops of photographs it has not seen.
 """
 
 import argparse
@@ -20,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from restore import machine
 from torch import nn
 
 from relume import __version__, image
+from relume.bench.machine import machine
 from relume.invert import (
     adam,
     anderson,
@@ -203,31 +204,79 @@ def codec(penalty: float, steps: int) -> dict[str, Any]:
     }
 
 
-def shape(kind: str, side: int) -> None:
-    """Runs in a process of its own, so that its peak memory is its own."""
+def trained(checkpoint: Path, photos: Path) -> dict[str, Any]:
+    """Every method on the decoder of a checkpoint: one crop of each of six photographs, evenly spread."""
+    from relume.train.checkpoint import averaged
+
+    net, facts, step = averaged(checkpoint)
+    net.requires_grad_(False)
+    files = sorted(path for path in photos.iterdir() if image.is_picture(path))
+    made = []
+    for number in np.linspace(0, len(files) - 1, 6).astype(int):
+        pixels = image.read(files[number]).pixels[:64, :64]
+        made.append(torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()))
+    z = net.encode(torch.stack(made).permute(0, 3, 1, 2).float())
+    moved = z + 0.1 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    least = [
+        invert_decoder(
+            net.encode,
+            net.decode,
+            net.decode(each[None]),
+            iterations=100,
+            tolerance=0.0,
+            solver=adam,
+            log=True,
+        ).cocoercivity
+        for each in z
+    ]
+    return {
+        "training": {
+            "step": step,
+            "settings": facts.get("settings", {}),
+            "latent_rms": float(z.square().mean()) ** 0.5,
+        },
+        "cycle_nmse_db": decibels(net.encode(net.decode(moved)), moved),
+        "rows": rows(net.encode, net.decode, z, 1, LENGTHS, True),
+        "cocoercivity": {
+            "median": float(np.median(least)),
+            "positive": f"{sum(c > 0 for c in least)}/{len(least)}",
+        },
+    }
+
+
+def _coder(checkpoint: Path | None) -> tuple[nn.Module, Any, Any]:
+    """A net and its two halves: of a checkpoint, or of Stable Diffusion's shape with random weights."""
+    torch.manual_seed(0)
+    if checkpoint is not None:
+        from relume.train.checkpoint import averaged
+
+        own: Any = averaged(checkpoint)[0]
+        return own, own.encode, own.decode
     from diffusers import AutoencoderKL
 
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
     widths = (128, 256, 512, 512)
     net = AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, block_out_channels=widths, layers_per_block=2,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
+    return net, lambda x: net.encode(x).latent_dist.mode(), lambda z: net.decode(z).sample
+
+
+def shape(kind: str, side: int, checkpoint: Path | None) -> None:
+    """Runs in a process of its own, so that its peak memory is its own."""
+    torch.set_num_threads(1)
+    net, encode, decode = _coder(checkpoint)
     net.requires_grad_(False)
     picture = torch.rand(1, 3, side, side) * 2 - 1
     with torch.no_grad():
-        known = net.encode(picture).latent_dist.mode()
+        known = encode(picture)
     # What stands before the method begins: the weights, and one pass of the encoder.
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     if kind == "gradient":
-        gradient(lambda z: net.decode(z).sample, picture, known, iterations=2, tolerance=0.0)
+        gradient(decode, picture, known, iterations=2, tolerance=0.0)
     else:
-        invert_decoder(
-            lambda x: net.encode(x).latent_dist.mode(), lambda z: net.decode(z).sample, picture,
-            iterations=2, tolerance=0.0,
-        )  # fmt: skip
+        invert_decoder(encode, decode, picture, iterations=2, tolerance=0.0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     facts = {"before_mib": before / 1024, "peak_mib": peak / 1024, "weights_mib": _weights(net)}
     print(json.dumps({**facts, "seconds_an_iteration": (time.perf_counter() - began) / 2}))
@@ -237,25 +286,28 @@ def _weights(net: Any) -> float:
     return float(sum(parameter.numel() * 4 for parameter in net.parameters()) / 2**20)
 
 
-def memory(side: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"side": side, "weights": "random"}
+def memory(side: int, checkpoint: Path | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {"side": side, "weights": "random" if checkpoint is None else "trained"}
     for kind in ("gradient-free", "gradient"):
         command = [sys.executable, __file__, "--shape", kind, "--side", str(side)]
+        command += [] if checkpoint is None else ["--checkpoint", str(checkpoint)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[kind] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def show(report: dict[str, Any]) -> None:
-    for name in ("toy", "codec", "codec with the penalty"):
-        part = report[name]
+    for name in ("toy", "codec", "codec with the penalty", "trained"):
+        part = report.get(name)
+        if part is None:
+            continue
         print(name, part.get("training", ""), "cocoercivity", part["cocoercivity"])
         for row in sorted(part["rows"], key=lambda row: (row["iterations"], row["nmse_db"])):
             print(
                 f"  {row['method']:40} {row['iterations']:4}  z {row['nmse_db']:8.2f} dB  "
                 f"picture {row['picture_nmse_db']:8.2f} dB  {row['seconds'] * 1e3:8.1f} ms"
             )
-    print(report["shape"])
+    print(report.get("shape"), report.get("trained shape"))
 
 
 def main() -> None:
@@ -266,11 +318,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
     parser.add_argument("--steps", type=int, default=200, help="training steps of each codec")
     parser.add_argument("--side", type=int, default=128, help="of the picture for the memory measurement")
+    parser.add_argument("--checkpoint", type=Path, help="of a latent-clean run: measure its decoder too")
+    parser.add_argument("--photos", type=Path, help="photographs that it has not seen")
+    parser.add_argument("--alone", action="store_true", help="measure the decoder of --checkpoint only")
     parser.add_argument("--shape", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.shape:
-        shape(args.shape, args.side)
+        shape(args.shape, args.side, args.checkpoint)
         return
+    if (args.checkpoint is None) != (args.photos is None) or (args.alone and not args.checkpoint):
+        parser.error("--checkpoint and --photos come together, and --alone needs them")
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE
     ).stdout.strip()
@@ -279,11 +336,17 @@ def main() -> None:
         "version": __version__,
         "commit": commit,
         "machine": {**machine(), "threads": torch.get_num_threads(), "load": os.getloadavg()[0]},
-        "toy": toy(),
-        "codec": codec(0.0, args.steps),
-        "codec with the penalty": codec(1.0, args.steps),
-        "shape": memory(args.side),
     }
+    if not args.alone:
+        report |= {
+            "toy": toy(),
+            "codec": codec(0.0, args.steps),
+            "codec with the penalty": codec(1.0, args.steps),
+            "shape": memory(args.side),
+        }
+    if args.checkpoint is not None:
+        report["trained"] = trained(args.checkpoint, args.photos)
+        report["trained shape"] = memory(args.side, args.checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"decoder--{args.name}--cpu.json"
     target.write_text(json.dumps(report, indent=1) + "\n")

@@ -66,6 +66,14 @@ def _facts() -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that the tests keep falls into the home of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RELUME_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def facts() -> dict[str, Any]:
     """The card of the tiny model, without format and checksums; a fresh copy."""
@@ -242,6 +250,20 @@ def serve(hollow_bundle: Bundle, tmp_path: Path) -> Iterator[Serve]:
     yield start
     for each in running:
         each.close()
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """Ends a test that waits for other processes and has not ended after a hundred seconds."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError("this test has waited for a hundred seconds")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(100)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

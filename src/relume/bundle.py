@@ -26,6 +26,7 @@ __all__ = [
     "write_card",
 ]
 
+import functools
 import hashlib
 import json
 import os
@@ -160,7 +161,7 @@ class Bundle:
             BundleCorrupt: a file is missing or is not the one that the card speaks of.
         """
         for name, expected in self.card["files"].items():
-            if digest(self._file(name)) != expected:
+            if _digest(self._file(name)) != expected:
                 raise BundleCorrupt(
                     f'{self.path / name} is not what the card of "{self.name}" promises (SHA-256 differs); '
                     "install the model anew"
@@ -243,7 +244,7 @@ def write_card(folder: Path, facts: Mapping[str, Any]) -> Bundle:
         BundleCorrupt: the facts are no card, or speak of files that are not there.
     """
     names = sorted(path.name for path in folder.iterdir() if path.name != CARD)
-    card = {**facts, "format": FORMAT, "files": {name: digest(folder / name) for name in names}}
+    card = {**facts, "format": FORMAT, "files": {name: _digest(folder / name) for name in names}}
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     _check(json.loads(text), folder / CARD)
     scratch = folder / f"{CARD}.part"
@@ -343,3 +344,14 @@ def _check_graph(name: str, graph: object, files: Mapping[str, str], where: Path
     )
     if not usable:
         raise BundleCorrupt(f'{where} describes its graph "{name}" wrongly; install the model anew')
+
+
+def _digest(path: Path) -> str:
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of(path: Path, size: int, changed: int, node: int) -> str:
+    """A file is read once by a process, as long as it is the same file."""
+    return digest(path)

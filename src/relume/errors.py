@@ -28,6 +28,7 @@ holds the way out; its ``exit_code`` is what the command line ends with.
         ├── NoSuchJob               1   there is no such job (any more)
         ├── NotReady                1   the job has no result (yet)
         ├── LostLease               1   another worker has the job, or it was deleted
+        ├── Unreachable             1   nobody answers at the service's address
         ├── StoreFull               1   no room is left for pictures or jobs
         └── StoreBroken             1   the job table cannot be read or reached
 """
@@ -56,6 +57,7 @@ __all__ = [
     "NoSuchJob",
     "NotReady",
     "LostLease",
+    "Unreachable",
     "StoreFull",
     "StoreBroken",
 ]
@@ -138,8 +140,9 @@ class MissingExtra(RelumeError, ImportError):
 
     exit_code = 6
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an optional dependency: pip install "relume[{extra}]"')
+    def __init__(self, what: str, extra: str, *, install: str | None = None) -> None:
+        way = install or f'pip install "relume[{extra}]"'
+        super().__init__(f"{what} needs an optional dependency: {way}")
         self.extra = extra
 
 
@@ -173,6 +176,10 @@ class NotReady(ServiceError):
 
 class LostLease(ServiceError):
     """The job was given to another worker, or deleted, while this one worked on it."""
+
+
+class Unreachable(ServiceError):
+    """Nobody answers at the service's address, or not any more."""
 
 
 class StoreFull(ServiceError):

@@ -14,9 +14,9 @@ The weights are raised cosines that sum to one. A function whose value at a pixe
 up to ``overlap // 4`` pixels away therefore gives the same picture through the tiles as without them.
 """
 
-__all__ = ["Tile", "grid", "seams", "apply", "strips"]
+__all__ = ["Tile", "grid", "seams", "apply", "blend", "cuts", "strips"]
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,10 +103,48 @@ def apply(
     >>> bool((apply(lambda x: x, picture, tile=32, overlap=8) == picture).all())
     True
     """
+    done = map(function, cuts(picture, tile=tile, overlap=overlap))
+    height, width = picture.shape[:2]
+    return blend(done, height, width, tile=tile, overlap=overlap, progress=progress)
+
+
+def cuts(picture: npt.NDArray[np.floating], *, tile: int, overlap: int) -> Iterator[Array]:
+    r"""Cuts a picture :math:`(H, W, C)` into its tiles :math:`(tile, tile, C)`, in the order of :func:`grid`.
+
+    Each is cut when it is asked for; what the picture lacks is mirrored. For callers that have several tiles
+    under way at once: what became of them goes to :func:`blend`.
+
+    Raises:
+        UsageError: the picture is not HWC or empty, or the overlap is too large.
+    """
+    if picture.ndim != 3 or 0 in picture.shape:
+        raise UsageError(f"tiles need a picture of shape (H, W, C), not {picture.shape}")
+    height, width = picture.shape[:2]
+    places = grid(height, width, tile, overlap)
+    return (_cut(picture, place.y, place.x, tile) for place in places)
+
+
+def blend(
+    done: Iterable[npt.ArrayLike],
+    height: int,
+    width: int,
+    *,
+    tile: int,
+    overlap: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Array:
+    r"""Blends tiles :math:`(tile, tile, C')`, which come in the order of :func:`grid`, into a picture.
+
+    Returns:
+        :math:`(H, W, C')`, float32.
+
+    Raises:
+        UsageError: a tile has another size, or the overlap is too large.
+    """
     result: Array | None = None
-    for y, rows in strips(function, picture, tile=tile, overlap=overlap, progress=progress):
+    for y, rows in _rows(iter(done), height, width, tile, overlap, progress):
         if result is None:
-            result = np.empty((*picture.shape[:2], rows.shape[2]), np.float32)
+            result = np.empty((height, width, rows.shape[2]), np.float32)
         result[y : y + len(rows)] = rows
     assert result is not None  # a picture has at least one row
     return result
@@ -127,9 +165,19 @@ def strips(
     Yields:
         ``(y, rows)``: the finished rows from ``y`` on, :math:`(h, W, C')`. Together they are the result.
     """
-    if picture.ndim != 3 or 0 in picture.shape:
-        raise UsageError(f"tiles need a picture of shape (H, W, C), not {picture.shape}")
+    done = map(function, cuts(picture, tile=tile, overlap=overlap))
     height, width = picture.shape[:2]
+    return _rows(done, height, width, tile, overlap, progress)
+
+
+def _rows(
+    tiles: Iterator[npt.ArrayLike],
+    height: int,
+    width: int,
+    tile: int,
+    overlap: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[tuple[int, Array]]:
     spans, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
     total, done = len(spans) * len(columns), 0
 
@@ -141,7 +189,7 @@ def strips(
 
     waiting: Array | None = None  # rows of the strip above, from its first unfinished row on
     for index, span in enumerate(spans):
-        strip = _strip(function, picture, span.start, tile, columns, advance)
+        strip = _strip(tiles, width, tile, columns, advance)
         rows = strip[span.fade - span.start : height - span.start]
         if waiting is not None:
             _crossfade(waiting, rows, span.ramp, axis=0)
@@ -152,18 +200,16 @@ def strips(
 
 
 def _strip(
-    function: Callable[[Array], npt.ArrayLike],
-    picture: npt.NDArray[np.floating],
-    y: int,
+    tiles: Iterator[npt.ArrayLike],
+    width: int,
     tile: int,
     columns: list[_Span],
     advance: Callable[[], None],
 ) -> Array:
-    """Runs one row of tiles and blends them from left to right: (tile, W, C')."""
-    width = picture.shape[1]
+    """Takes one row of tiles and blends them from left to right: (tile, W, C')."""
     strip: Array | None = None
     for column in columns:
-        done = np.asarray(function(_cut(picture, y, column.start, tile)), np.float32)
+        done = np.asarray(next(tiles, ()), np.float32)
         if done.ndim != 3 or done.shape[:2] != (tile, tile):
             raise UsageError(f"a tile of {tile}×{tile} came back with shape {done.shape}")
         if strip is None:

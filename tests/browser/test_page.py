@@ -127,6 +127,44 @@ def test_many_at_once_with_progress_preview_and_cancel(page: Any, tmp_path: Path
     done(page, 3)
 
 
+def test_the_list_survives_a_reload(page: Any, tmp_path: Path, service: Any) -> None:
+    """Done and running photographs are there again, with their names, and can be gone on with."""
+    paths = [photograph(tmp_path / f"{name}.png", seed) for name, seed in (("a", 21), ("b", 22))]
+    add(page, *paths)
+    done(page, 2)
+    page.check("[name=uncertainty]")
+    add(page, photograph(tmp_path / "large.png", 23, side=900))
+    expect(states(page).last).to_contain_text("tile", timeout=30_000)
+    page.reload()
+    expect(page.locator("#photos .name")).to_have_text(["a.png", "b.png", "large.png"])
+    done(page, 2)
+    expect(states(page).last).to_contain_text("tile", timeout=30_000)
+    expect(page.locator("#facts")).to_contain_text("pixels", timeout=30_000)
+    page.wait_for_function(
+        "[...document.querySelectorAll('.thumb')].every((image) => image.naturalWidth > 0)"
+    )
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "a-restored.png"
+    np.testing.assert_array_equal(image.read(download.value.path()).pixels, image.read(paths[0]).pixels)
+    # The picture itself is on the service alone by now; with another mask it is another job.
+    page.click("#edit")
+    page.locator("#mask").press("Space")
+    with page.expect_response(lambda answer: answer.request.method == "POST") as accepted:
+        page.click("#again")
+    again = accepted.value.json()
+    assert accepted.value.status == 202 and (again["width"], again["height"]) == (180, 120)
+    kept = set((service.data / "jobs").iterdir())
+    page.get_by_role("button", name="Cancel large.png").click()
+    expect(page.locator("#photos li")).to_have_count(2)
+    page.get_by_role("button", name="Delete b.png").click()
+    done(page, 1)
+    page.reload()
+    expect(page.locator("#photos .name")).to_have_text(["a.png"])
+    done(page, 1)
+    assert len(kept - set((service.data / "jobs").iterdir())) == 2
+
+
 def test_the_damage_is_edited_and_the_picture_restored_again(page: Any, tmp_path: Path, service: Any) -> None:
     add(page, photograph(tmp_path / "a.png", 6))
     seen_whole(page)

@@ -11,6 +11,8 @@ torch = pytest.importorskip("torch")
 from relume.errors import UsageError  # noqa: E402
 from relume.nets import (  # noqa: E402
     NETS,
+    Autoencoder,
+    AutoencoderConfig,
     BackgroundConfig,
     BackgroundNet,
     PatchConfig,
@@ -19,6 +21,8 @@ from relume.nets import (  # noqa: E402
     RestorerConfig,
     ToneConfig,
     ToneNet,
+    Translator,
+    TranslatorConfig,
     UNet,
     UNetConfig,
     build,
@@ -28,10 +32,12 @@ from relume.nets.tone import apply_tone  # noqa: E402
 from relume.nets.unet import sinusoidal  # noqa: E402
 
 SMALL: dict[str, dict[str, Any]] = {
+    "autoencoder": {"latent": 6, "width": 8, "blocks": 1},
     "background": {"channels": 2, "widths": (6, 8), "uncertain": True},
     "patches": {"channels": 2, "widths": (4, 6, 8)},
     "restorer": {"widths": (8, 12, 16), "encoder": (1, 1), "middle": 1, "decoder": (1, 1), "time_width": 8},
     "tone": {"width": 4, "knots": 8, "channels": (4, 6)},
+    "translator": {"latent": 3, "width": 8, "before": 1, "after": 1, "radius": 1},
     "unet": {"base": 8, "multipliers": (1, 2), "groups": 4},
 }
 EVERY = pytest.mark.parametrize("kind", NETS)
@@ -53,7 +59,13 @@ def inputs(kind: str, *, count: int = 2, height: int = 16, width: int = 24) -> t
         return picture, torch.rand(count, 4, height, width), time
     if kind in ("background", "patches"):
         return (torch.randn(count, 2, height, width),)
-    return (picture,) if kind == "tone" else (picture, time, torch.rand(count, 3, height, width))
+    if kind == "translator":
+        return torch.randn(count, 3, height, width), (torch.rand(count, 1, height, width) > 0.7).float()
+    return (
+        (picture,)
+        if kind in ("autoencoder", "tone")
+        else (picture, time, torch.rand(count, 3, height, width))
+    )
 
 
 def stirred(kind: str, config: dict[str, Any] | None = None, *, amount: float = 0.1) -> Any:
@@ -91,7 +103,9 @@ def test_wrong_settings_are_refused(kind: str) -> None:
 
 
 def test_an_unknown_kind_names_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="background, patches, restorer, tone, unet"):
+    with pytest.raises(
+        UsageError, match="autoencoder, background, patches, restorer, tone, translator, unet"
+    ):
         build("transformer", {})
 
 
@@ -398,9 +412,11 @@ def test_neighbouring_steps_of_three_hundred_are_told_apart() -> None:
 
 def test_config_classes_are_the_listed_ones() -> None:
     assert {kind: pair for kind, pair in NETS.items()} == {
+        "autoencoder": (AutoencoderConfig, Autoencoder),
         "background": (BackgroundConfig, BackgroundNet),
         "patches": (PatchConfig, PatchNet),
         "restorer": (RestorerConfig, Restorer),
         "tone": (ToneConfig, ToneNet),
+        "translator": (TranslatorConfig, Translator),
         "unet": (UNetConfig, UNet),
     }

@@ -25,6 +25,11 @@ from relume.image import Image
 pytestmark = [
     pytest.mark.skipif(bool(missing("ray")), reason='needs pip install "relume[ray]"'),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills processes"),
+    pytest.mark.skipif(
+        os.environ.get("RELUME_RAY") != "1",
+        reason="starting Ray takes minutes on a busy machine: RELUME_RAY=1 on an idle one",
+    ),
+    pytest.mark.usefixtures("in_time"),
 ]
 
 COUNT = 10
@@ -36,6 +41,7 @@ def cluster() -> Iterator[None]:
     """Two CPUs and a small store; all tests here share it."""
     import ray
 
+    os.environ.update(RAY_worker_niceness="0")  # Ray has its workers wait for every other process
     # The actors find relume where this process has it.
     paths = os.pathsep.join([str(Path(relume.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     os.environ["PYTHONPATH"] = paths.rstrip(os.pathsep)

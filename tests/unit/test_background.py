@@ -22,6 +22,8 @@ def fixed(seed: int = 0) -> np.ndarray:
 def test_every_estimate_has_median_one_and_does_not_depend_on_exposure(name: str) -> None:
     estimator = ESTIMATORS[name]
     assert estimator.name == name
+    if name == "basic":
+        pytest.importorskip("basicpy")
     image, references = fixed() * 700.0, [900 * fixed(s) for s in range(1, 5)]
     before = image.copy()
     found = estimator(image, references)

@@ -13,6 +13,7 @@ import pytest
 
 from relume import image
 from relume.bench import METRICS
+from relume.bench.report import load
 from relume.bundle import Bundle
 from relume.image import Image
 
@@ -81,7 +82,34 @@ def check(path: Path) -> dict[str, Any]:
         check_rows(facts)
     if facts["suite"] == "study":
         check_study(facts)
+    if facts["suite"] == "story":
+        check_story(facts)
+    if facts["suite"] == "serving":
+        check_serving(facts)
     return facts
+
+
+def check_story(facts: dict[str, Any]) -> None:
+    assert all(row.agrees is not False for row in load(facts["report"]).rows), "a fast row of a wrong picture"
+    for modes in facts["ladders"].values():
+        for rungs in modes.values():
+            product = math.prod(rung["factor"] for rung in rungs[1:])
+            assert product == pytest.approx(rungs[0]["seconds"] / rungs[-1]["seconds"])
+            assert {rung["label"] for rung in rungs} <= {"measured", "modelled"}
+
+
+def check_serving(facts: dict[str, Any]) -> None:
+    holds(facts, {"model": dict, "workload": dict, "capacity": dict, "cells": list})
+    cells = {(cell["way"], cell["load"]): cell for cell in facts["cells"]}
+    assert len(cells) == len(facts["cells"]) and len({way for way, _ in cells}) >= 2
+    for (_, share), cell in cells.items():
+        assert cell["rate"] == pytest.approx(share * facts["capacity"]["requests_per_s"])
+        assert cell["sent"] == cells["one at a time", share]["sent"], "the same requests for every way"
+        counted = cell["thumbnails"]["count"] + cell["scans"]["count"] + cell["refused"]
+        assert counted == cell["sent"] >= cell["done"]
+        for kind in ("thumbnails", "scans"):
+            known = [cell[kind][f"p{p}_s"] for p in (50, 95, 99) if cell[kind][f"p{p}_s"] is not None]
+            assert known == sorted(known)
 
 
 def check_study(facts: dict[str, Any]) -> None:
@@ -264,3 +292,78 @@ def test_equal_seeds_and_sizes_mean_equal_batches(study: Any, tmp_path: Path) ->
         data = Batches(photos, pair=config.pair, size=config.size, batch=config.batch, seed=config.seed)
         drawn.append(data[1])
     assert all(torch.equal(each[key], drawn[0][key]) for each in drawn for key in each)
+
+
+def test_serving_is_measured_and_goes_on_where_it_was_left(
+    hollow_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("sqlalchemy")
+    module = script("serving")
+    options = ["--model", hollow_bundle.path, "--engine", "null", "--quick", "--name", "Here", "--jobs", 2]
+    options += ["--scan", 100, "--out", tmp_path]
+    argv = [str(each) for each in options]
+    real = module.load
+    cells: list[float] = []
+
+    def counted(args: Any, extra: list[str], rate: float, sent: Any) -> Any:
+        cells.append(rate)
+        if len(cells) == 2:
+            raise KeyboardInterrupt
+        args.seconds = min(args.seconds, 5 / rate)
+        return real(args, extra, rate, sent)
+
+    monkeypatch.setattr(module, "LOADS", [0.5])
+    monkeypatch.setattr(module, "load", counted)
+    with pytest.raises(KeyboardInterrupt):
+        module.main(argv)
+    made = module.main(argv)
+    assert len(cells) == 1 + 1 + 3, "what was finished is not measured again"
+    facts = check(made)
+    assert made.name == "serving--here--cpu.json" and all(
+        cell["done"] == cell["sent"] for cell in facts["cells"]
+    )
+    with pytest.raises(SystemExit, match="another workload"):
+        module.main([*argv, "--seed", "1"])
+
+
+def test_arrivals_are_a_poisson_process_and_quantiles_keep_what_was_not_done() -> None:
+    module = script("serving")
+    args = module.options(["--seconds", "4000", "--scans", "0.25"])
+    found = module.arrivals(args, 2.0)
+    gaps = np.diff([0.0, *(each.due for each in found)])
+    assert found == module.arrivals(args, 2.0) and len({each.seed for each in found}) == len(found)
+    assert gaps.mean() == pytest.approx(0.5, rel=0.05) and gaps.std() == pytest.approx(0.5, rel=0.05)
+    assert np.mean([each.scan for each in found]) == pytest.approx(0.25, abs=0.02)
+    seconds = [float(k) for k in range(1, 100)]
+    assert module.quantiles([*seconds, math.inf]) == {"count": 100, "p50_s": 50, "p95_s": 95, "p99_s": 99}
+    assert module.quantiles([*seconds[:90], *[math.inf] * 10])["p95_s"] is None
+    assert module.quantiles([]) == {"count": 0, "p50_s": None, "p95_s": None, "p99_s": None}
+
+
+def test_what_latents_are_told_apart_by_is_right_where_the_answer_is_known() -> None:
+    torch = pytest.importorskip("torch")
+    latent = script("latent")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        z, other = torch.randn(2, 80, 3, 12, 12, dtype=torch.float64)
+    assert latent.frechet(z, z) == pytest.approx(0, abs=1e-6)
+    # Twice the differences: (2 - 1)² of the variance; a ramp moves the mean and nothing else.
+    assert latent.frechet(z, 2 * z) == pytest.approx(1, rel=1e-4)
+    ramp = torch.arange(12, dtype=torch.float64)
+    trace = z.diff(dim=3).movedim(1, 3).flatten(0, 2).T.cov().trace()
+    assert latent.frechet(z, z + ramp) == pytest.approx(3 / float(trace), rel=1e-6)
+    assert latent.probe(z, 1.3 * other) > 0.95
+    assert abs(latent.probe(z, other) - 0.5) < 0.12
+    assert latent.probe(z, other[:20] * 1.3) > 0.9  # few against many count as much
+
+
+def test_grain_is_measured_beside_structure() -> None:
+    pytest.importorskip("torch")
+    latent = script("latent")
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, 255)[:, None, None] * np.ones((1, 201, 3))
+    ramp[:, 100:] += 0.3
+    for sigma in (0.0, 0.02, 0.1):
+        noisy = ramp + sigma * rng.standard_normal((255, 201, 1))
+        assert latent.grain(noisy) == pytest.approx(255 * sigma, rel=0.03, abs=1e-6)

@@ -3,6 +3,10 @@ r"""``relume restore`` with the null engine, whose result is its input: every pi
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,3 +374,30 @@ def test_a_real_engine_gives_the_same_bytes_twice(tiny_bundle: Bundle, photos: P
         assert main(["restore", str(photos / "a.png"), "-o", str(tmp_path / name), *options]) == 0
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
     assert not _same(photos / "a.png", tmp_path / "1.png")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send to another process")
+def test_ctrl_c_leaves_whole_files_and_counts_them(hollow_bundle: Bundle, tmp_path: Path) -> None:
+    """A process of its own, interrupted from outside while it reads, restores and writes at once."""
+    (tmp_path / "in").mkdir()
+    first = _make(tmp_path / "in" / "000.png")
+    for number in range(1, 300):
+        shutil.copy(first, tmp_path / "in" / f"{number:03}.png")
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    command = [sys.executable, "-m", "relume", "restore", str(tmp_path / "in"), "-o", str(out)]
+    command += ["--model", str(hollow_bundle.path), "--engine", "null", "--report", str(report), "-q"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not list(out.glob("*.png")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=100)[1]
+    assert running.returncode == 130, said
+    states = [entry["status"] for entry in json.loads(report.read_text())["files"]]
+    done = states.count("done")
+    assert 1 <= done < 300 and f"{done} of 300 done" in said
+    assert states == ["done"] * done + ["interrupted"] + ["pending"] * (299 - done)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [f"{number:03}-restored.png" for number in range(done)], "whole files, in order, no parts"
+    for path in out.iterdir():
+        image.read(path)

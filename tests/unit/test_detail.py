@@ -66,6 +66,11 @@ def test_sharpness_grows_with_the_amount(learned: Detail) -> None:
     assert energy == sorted(energy) and energy[-1] > energy[0]
 
 
+def test_what_restoring_left_alone_stays_as_it_is(learned: Detail) -> None:
+    picture = texture(74)
+    assert np.abs(amplify(picture, picture, learned) - picture).max() < 1e-6
+
+
 def test_a_flat_sky_stays_flat_and_damage_is_left_alone(learned: Detail) -> None:
     rng = np.random.default_rng(3)
     sky = np.full((64, 64, 3), 0.6, np.float32)

@@ -37,6 +37,7 @@ EXIT_CODES = {
     "NoSuchJob": 1,
     "NotReady": 1,
     "LostLease": 1,
+    "Unreachable": 1,
     "StoreFull": 1,
     "StoreBroken": 1,
 }

@@ -8,7 +8,7 @@ from relume.diffusion import ddim, linear, mixture_denoiser, sample
 from relume.errors import UsageError
 from relume.invert import invert_sampler, naive_inversion
 from relume.marks import TreeRing
-from relume.marks.tree_ring import _cap
+from relume.marks.sphere import cap
 
 KEYS = ("first", "second", "third")
 
@@ -47,8 +47,8 @@ def test_the_cap_of_a_sphere(dimensions):
     # The cosine c has the law of Student's t: c √(R-1) / √(1-c²) with R - 1 degrees of freedom.
     for cosine in (-0.9, -0.1, 0.2, 0.7, 0.99, 0.9999):
         t = cosine * np.sqrt(dimensions - 1) / np.sqrt(1 - cosine**2)
-        assert _cap(cosine, dimensions) == pytest.approx(stats.t.sf(t, dimensions - 1), rel=1e-7)
-    assert _cap(1.0, dimensions) == 0.0 and _cap(-1.0, dimensions) == 1.0
+        assert cap(cosine, dimensions) == pytest.approx(stats.t.sf(t, dimensions - 1), rel=1e-7)
+    assert cap(1.0, dimensions) == 0.0 and cap(-1.0, dimensions) == 1.0
 
 
 def test_false_alarms_of_ten_thousand_unmarked_noises_are_as_many_as_said():

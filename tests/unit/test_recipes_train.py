@@ -21,6 +21,9 @@ SMALL = {
     "photo-tone": {"width": 8},
     "ddpm": {"base": 8, "multipliers": (1, 2)},
     "generator": {"base": 8, "multipliers": (1, 2), "conditional": False},
+    "latent-clean": {"latent": 4, "width": 8, "blocks": 1},
+    "latent-old": {"latent": 4, "width": 8, "blocks": 1, "judge": (4,)},
+    "latent-map": {"latent": 4, "width": 8, "before": 1, "after": 1, "radius": 1},
 }
 
 
@@ -38,8 +41,11 @@ def checkpoints(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     found = {}
     for name, config in SMALL.items():
         recipe = replace(TRAINABLE[name], config=config, size=32, batch=2, steps=2)
+        if name == "latent-map":
+            coders = {"old": str(found["latent-old"]), "clean": str(found["latent-clean"])}
+            recipe = replace(recipe, settings={**recipe.settings, **coders})
         out = tmp_path_factory.mktemp(name)
-        run = Run(data=photos, out=out, device="cpu", precision="f32", workers=0, look_every=1)
+        run = Run(data=photos, out=out, device="cpu", precision="f32", workers=0, look_every=1, old=photos)
         found[name] = train(recipe, run, report=lambda line: None)
         assert len(list(out.glob("samples-*.png"))) == 2
     return found

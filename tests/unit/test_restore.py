@@ -16,6 +16,7 @@ from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
 from relume.tasks.field import noise_at
+from relume.tasks.local import Job, Local
 from relume.tasks.progress import Moment
 from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
 from relume.tiles import grid
@@ -349,7 +350,8 @@ class TestTone:
 def test_the_weight_that_damage_had_in_training_is_undone(model: Restorer, monkeypatch: Any) -> None:
     given = image.from_array(levels(64, 64))
     weighted = model.detect(given).astype(np.float64)
-    monkeypatch.setitem(model.bundle.card, "damage_weight", 4.0)
+    assert Local(model.engine, {**model.bundle.card, "damage_weight": 4.0}).prior == np.float32(np.log(4))
+    monkeypatch.setattr(model._local, "prior", np.float32(np.log(4)))
     # Odds that were learned four times too high.
     odds = weighted / (1 - weighted) / 4
     np.testing.assert_allclose(model.detect(given), odds / (1 + odds), atol=1e-6)
@@ -377,3 +379,59 @@ assert used < BYTES_FIXED + 20e6 * BYTES_PER_PIXEL
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+class Scratches:
+    """A net for tests: what is white is damage; it answers with the state, darkened, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def prepare(self, *shapes: tuple[int, ...]) -> None:
+        return
+
+    def __call__(self, x: np.ndarray, condition: np.ndarray, t: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        logit = np.where(condition[:, :3].min(axis=1, keepdims=True) > 0.99, 9, -9)
+        return np.concatenate([x * (0.9 - 0.1 * t[0]), logit], axis=1, dtype=np.float32)
+
+
+@pytest.mark.parametrize("given_mask", [True, False])
+@pytest.mark.parametrize("options", [{}, {"steps": 4}, {"fidelity": 0.3}, {"samples": 2}], ids=str)
+def test_tiles_that_preserve_shows_nothing_of_are_left_out(
+    model: Restorer, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], given_mask: bool
+) -> None:
+    """The same bytes as when every tile runs, in fewer evaluations; the bound on the difference is 0."""
+    picture = levels(200, 150).astype(np.float32) / 255 * 0.9
+    picture[20:30, 25:27] = picture[62:66, 90:92] = 1  # the second lies where tiles meet
+    given = image.from_array(picture)
+    mask = (picture.min(axis=2) > 0.99).astype(np.float32) if given_mask else None
+    settings = Settings(preserve=True, tone="keep", **options)
+
+    class Everything(Local):
+        def __call__(self, toned: Any, mask: Any, job: Job, *rest: Any, shown: Any = None) -> Any:
+            return super().__call__(toned, mask, replace(job, answers=None), *rest)
+
+    results = []
+    for kind in (Local, Everything):
+        net = Scratches()
+        monkeypatch.setattr(model, "_local", kind(net, model.bundle.card))
+        results.append((model.restore(given, settings, mask=mask), net.calls))
+    (fewer, calls), (all_of_it, most) = results
+    assert fewer.image.pixels.tobytes() == all_of_it.image.pixels.tobytes()
+    assert fewer.mask.tobytes() == all_of_it.mask.tobytes()
+    assert (fewer.image.pixels != given.pixels).any() and (fewer.image.pixels == given.pixels).any()
+    tiles_in_all, chain = len(grid(200, 150, *model.tiling(200, 150))), settings.evaluations
+    if given_mask or chain > 1:
+        assert calls < tiles_in_all * chain
+    assert most <= tiles_in_all * (chain + (not given_mask and chain > 1))
+
+
+def test_a_chain_that_is_preserved_everywhere_costs_no_evaluation_more(
+    model: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Scratches()
+    monkeypatch.setattr(model, "_local", Local(net, model.bundle.card))
+    white = image.from_array(np.ones((100, 100, 3), np.float32))
+    model.restore(white, Settings(preserve=True, tone="keep", steps=4))
+    assert net.calls == 4 * len(grid(100, 100, *model.tiling(100, 100)))

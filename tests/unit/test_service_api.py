@@ -108,6 +108,14 @@ def test_the_picture_comes_back_in_its_format(site: Site, format: str, bit_depth
         assert after.dpi == pytest.approx(before.dpi, rel=1e-3)
 
 
+def test_the_picture_that_was_sent_can_be_had_again(site: Site) -> None:
+    sent = picture("JPEG")
+    id = site.send("/api/v1/jobs", sent).json()["id"]
+    answer = site.http.get(f"/api/v1/jobs/{id}/picture")
+    assert (answer.content, answer.headers["content-type"]) == (sent, "image/jpeg")
+    is_problem(site.http.get("/api/v1/jobs/none/picture"), 404)
+
+
 def test_the_mask_comes_as_a_gray_picture_and_goes_back(site: Site) -> None:
     site.go()
     answer = site.send("/api/v1/mask")

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,23 @@ PAGE = Path(__file__).parents[2] / "docs" / "service.md"
 def test_the_one_liners_work(service: Any, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).random((70, 90, 3), dtype=np.float32)
     image.write(Image(pixels, format="JPEG"), tmp_path / "old.jpg")
-    (script,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    curl, client = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    command = f'relume() {{ "{sys.executable}" -m relume "$@"; }}\n'
     # every address on its own, as curl wants one -f for all
     done = subprocess.run(
-        ["bash", "-eu", "-o", "pipefail", "-c", script],
+        ["bash", "-eu", "-o", "pipefail", "-c", command + curl + client],
         cwd=tmp_path,
         env={**os.environ, "RELUME": service.address},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    for name in ("restored.jpg", "again.jpg", "result.jpg"):
+    for name in ("restored.jpg", "again.jpg", "result.jpg", "preserved.jpg"):
         made = image.read(tmp_path / name)
         assert (made.format, made.height, made.width) == ("JPEG", 70, 90)
-    for name in ("mask.png", "damage.png"):
+    assert image.read(tmp_path / "from-afar.png").format == "PNG"
+    for name in ("mask.png", "damage.png", "mask-from-afar.png", "damage-from-afar.png"):
         assert image.read(tmp_path / name).gray
     assert "event: done" in (tmp_path / "events.txt").read_text()
     job = json.loads((tmp_path / "job.json").read_text())

@@ -24,6 +24,7 @@ from relume.service.clock import Clock
 from relume.service.config import Config
 from relume.service.folders import Folders
 from relume.service.intake import Intake
+from relume.service.lanes import Lane, Lanes
 from relume.service.opening import open_folders, open_store
 from relume.service.request import Request, key_of
 from relume.service.store import Store
@@ -209,7 +210,11 @@ def test_progress_and_preview_are_told(shop: Shop, monkeypatch: pytest.MonkeyPat
     watch(monkeypatch, look)
     shop.worker().work()
     tiles = told[0]["tiles"]
-    assert [(p["tile"], p["step"]) for p in told] == [(j + 1, i + 1) for j in range(tiles) for i in range(2)]
+    assert sorted((p["tile"], p["step"]) for p in told) == [
+        (j + 1, i + 1) for j in range(tiles) for i in (0, 1)
+    ]
+    shares = [p["share"] for p in told]
+    assert shares == sorted(set(shares)), "several tiles are under way, and it only ever goes forward"
     assert told[-1]["share"] == 1 and told[-1]["eta"] == 0 and told[0]["eta"] > 0
 
 
@@ -433,3 +438,67 @@ def test_a_worker_goes_on_after_the_table_was_away(shop: Shop, monkeypatch: pyte
     worker.leave.set()
     thread.join()
     assert shop.store.get(id).state == "done" and len(calls) >= 3
+
+
+class TestManyInFlight:
+    def test_small_jobs_get_past_large_ones_and_nothing_starves(self) -> None:
+        lanes = Lanes(4, 6400)
+        assert lanes.widest() == Lane(0, None)
+        large = lanes.enter(10**9)
+        widest = lanes.widest()
+        assert large.most is None and widest is not None and widest.most == 800
+        middle, small, other = lanes.enter(800), lanes.enter(100), lanes.enter(1)
+        assert (middle.most, small.most, other.most) == (800, 100, 100) and lanes.widest() is None
+        lanes.leave(small)
+        lanes.leave(large)
+        assert lanes.enter(1) == small, "a small one leaves the wide lane to others"
+        assert lanes.enter(1) == large
+
+    def test_the_time_of_jobs_in_flight_sums_to_the_time_of_the_worker(self) -> None:
+        now = [0.0]
+        lanes = Lanes(2, 6400, elapsed=lambda: now[0])
+        now[0] = 5.0
+        first = lanes.enter(1)
+        began_first = lanes.clock()
+        now[0] = 7.0
+        second = lanes.enter(1)
+        began_second = lanes.clock()
+        now[0] = 11.0
+        first_seconds = lanes.clock() - began_first
+        lanes.leave(first)
+        now[0] = 12.0
+        second_seconds = lanes.clock() - began_second
+        lanes.leave(second)
+        assert (first_seconds, second_seconds) == (4.0, 3.0)
+        assert first_seconds + second_seconds == 12.0 - 5.0
+
+    def test_a_bounded_claim_takes_the_oldest_that_fits(self, shop: Shop) -> None:
+        large, small, later = shop.submit(png(40, 1)), shop.submit(png(8, 2)), shop.submit(png(9, 3))
+        claimed = [shop.store.claim("a:1", 0.0, most) for most in (63, 100, 100, 100, None)]
+        assert [job and job.id for job in claimed] == [None, small, later, None, large]
+
+    def test_a_thumbnail_is_done_while_a_scan_runs(
+        self, tmp_path: Path, hollow_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The scan's thread waits at its second step until the thumbnail, sent later, is done."""
+        shop = Shop(tmp_path / "data", hollow_bundle, max_pixels=64 * 40 * 40)
+        scan, thumbnail = shop.submit(png(300)), shop.submit(png(40))
+        worker = shop.worker()
+        seen: list[str] = []
+
+        def hold(moment: Moment) -> None:
+            if moment.tiles > 1 and moment.done == 2:
+                deadline = time.monotonic() + 20
+                while not shop.store.get(thumbnail).over and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                seen.extend(shop.store.get(each).state for each in (scan, thumbnail))
+            if moment.done == moment.tiles > 1:
+                worker.leave.set()
+
+        watch(monkeypatch, hold)
+        worker.run()
+        assert seen == ["running", "done"]
+        assert shop.store.counts()["done"] == 2, "who leaves ends what is in flight"
+        for id, side in ((scan, 300), (thumbnail, 40)):
+            np.testing.assert_array_equal(image.read(shop.result(id)).pixels, image.read(png(side)).pixels)
+        shop.store.close()

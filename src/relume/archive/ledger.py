@@ -82,6 +82,11 @@ class Ledger:
         self._lines = Lines(out)
         self._learn(self._lines.new())
 
+    @property
+    def wary(self) -> bool:
+        """Whether one more death calls some picture failed: then nothing else should be begun beside it."""
+        return any(len(history.begun) >= TRIES - 1 for history in self._histories.values())
+
     def finished(self, work: Work) -> bool:
         """Whether there is nothing left to do for this picture.
 

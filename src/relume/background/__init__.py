@@ -4,13 +4,25 @@ An :class:`Estimator` gives B of median 1; :func:`corrected` divides it out. To 
 and list it in :data:`ESTIMATORS`.
 """
 
-__all__ = ["ESTIMATORS", "Estimator", "corrected", "optical_density"]
+__all__ = ["ESTIMATORS", "Estimator", "camera", "corrected", "noise", "optical_density"]
 
+from .basic import BASIC
 from .estimator import Estimator, corrected, optical_density
-from .measured import EIGEN_FLATS, FLAT, NONE, TILE_MEDIAN
+from .measured import EIGEN_FLATS, FLAT, NONE, STALE_FLAT, TILE_MEDIAN
+from .noise import camera, noise
 from .smooth import GAUSSIAN, POLYNOMIAL, ROLLING_BALL
 
 ESTIMATORS: dict[str, Estimator] = {
     estimator.name: estimator
-    for estimator in (NONE, ROLLING_BALL, GAUSSIAN, POLYNOMIAL, TILE_MEDIAN, FLAT, EIGEN_FLATS)
+    for estimator in (
+        NONE,
+        ROLLING_BALL,
+        GAUSSIAN,
+        POLYNOMIAL,
+        TILE_MEDIAN,
+        BASIC,
+        FLAT,
+        STALE_FLAT,
+        EIGEN_FLATS,
+    )
 }

@@ -19,12 +19,14 @@ class Estimator(NamedTuple):
     """A way to find the background B of one image.
 
     ``estimate(image, references)`` takes counts without the dark level, (H,W), and gives B of median 1. What
-    the references are, ``needs`` says: other tiles of the same mosaic, flat frames, or nothing.
+    the references are, ``needs`` says: other tiles of the same mosaic, flat frames, or nothing. ``shared``
+    says that the answer follows from the references alone, and is the same for every image.
     """
 
     name: str
     needs: Needs
     estimate: Estimate
+    shared: bool = False
 
     def __call__(
         self, image: npt.NDArray[np.floating], references: Sequence[npt.NDArray[np.floating]] = ()

@@ -1,6 +1,6 @@
 r"""From other images: the flat field, the median of other tiles, eigen flat fields."""
 
-__all__ = ["EIGEN_FLATS", "FLAT", "NONE", "TILE_MEDIAN", "eigen_flats", "flat", "tile_median"]
+__all__ = ["EIGEN_FLATS", "FLAT", "NONE", "STALE_FLAT", "TILE_MEDIAN", "eigen_flats", "flat", "tile_median"]
 
 from collections.abc import Sequence
 
@@ -17,7 +17,10 @@ def none(image: Field, references: Sequence[Field] = ()) -> Field:
 
 
 def flat(image: Field, references: Sequence[Field]) -> Field:
-    """The mean of flat frames, each less the dark level. Taken at another hour it is a stale flat."""
+    """The mean of flat frames, each less the dark level. Taken at another hour it is a stale flat.
+
+    Of a stale flat the shape is used, of a fresh one its counts too: they say what an empty field gives.
+    """
     field: Field = np.mean(references, axis=0)
     return field
 
@@ -84,6 +87,7 @@ def _flattest(image: Field, mean: Field, shapes: Field, strengths: Field) -> Fie
 
 
 NONE = Estimator("none", "nothing", none)
-FLAT = Estimator("flat", "flats", flat)
-TILE_MEDIAN = Estimator("tile-median", "tiles", tile_median)
+FLAT = Estimator("flat", "flats", flat, shared=True)
+STALE_FLAT = Estimator("stale-flat", "flats", flat, shared=True)
+TILE_MEDIAN = Estimator("tile-median", "tiles", tile_median, shared=True)
 EIGEN_FLATS = Estimator("eigen-flats", "flats", eigen_flats)

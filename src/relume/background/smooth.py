@@ -3,7 +3,7 @@ r"""From the image alone, as a smooth field: Gaussian blur, robust polynomial, r
 Each takes large structures of the sample for light, and none sees the fine pattern of the detector.
 """
 
-__all__ = ["GAUSSIAN", "POLYNOMIAL", "ROLLING_BALL", "gaussian", "polynomial", "rolling_ball"]
+__all__ = ["GAUSSIAN", "POLYNOMIAL", "ROLLING_BALL", "gaussian", "polynomial", "polynomials", "rolling_ball"]
 
 import importlib
 from collections.abc import Sequence
@@ -53,12 +53,18 @@ def polynomial(image: Field, references: Sequence[Field] = (), *, degree: int = 
 
 
 def _basis(shape: tuple[int, ...], degree: int) -> Field:
-    """Products of Legendre polynomials up to a total degree: (terms, H, W)."""
     y, x = ((2 * np.arange(side) + 1) / side - 1 for side in shape)
-    legendre = np.polynomial.legendre.legvander
-    rows, columns = legendre(y, degree), legendre(x, degree)
-    pairs = [(j, k) for j in range(degree + 1) for k in range(degree + 1 - j)]
-    return np.stack([rows[:, j, None] * columns[None, :, k] for j, k in pairs])
+    return polynomials(y[:, None], x[None, :], degree)
+
+
+def polynomials(y: Field, x: Field, degree: int) -> Field:
+    """Products of Legendre polynomials up to a total degree, by degree, the constant first: (terms, ...).
+
+    ``y`` and ``x`` go from −1 to 1 over a tile and are broadcast against each other.
+    """
+    rows, columns = (np.polynomial.legendre.legvander(line, degree) for line in (y, x))
+    pairs = [(total - k, k) for total in range(degree + 1) for k in range(total + 1)]
+    return np.stack([rows[..., j] * columns[..., k] for j, k in pairs])
 
 
 def _shrunk(image: Field) -> Field:

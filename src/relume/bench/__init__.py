@@ -1,7 +1,8 @@
 r"""A ruler: figures about pictures and callables, from code that knows nothing of what it measures.
 
 Photographs: :mod:`.quality` and its neighbours. X-ray images: :mod:`.transmission`, :mod:`.stitching`,
-:mod:`.uncertainty`.
+:mod:`.uncertainty`. Time, memory and energy of any callable: :mod:`.clock`, :mod:`.memory`, :mod:`.energy`,
+:mod:`.roofline`; :mod:`.report` holds them as data and :mod:`.plot` draws them.
 
 :data:`METRICS` lists the metrics that see the truth. To add one, write a file with a function
 ``(picture, truth) → float`` and a line here; the contract test runs over the list.

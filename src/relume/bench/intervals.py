@@ -1,9 +1,9 @@
-r"""How sure is a difference between two rows of a table?"""
+r"""How sure is a figure, or a difference between two rows of a table?"""
 
-__all__ = ["Interval", "paired_bootstrap"]
+__all__ = ["Interval", "bootstrap", "paired_bootstrap"]
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from relume.errors import UsageError
 
 
 class Interval(NamedTuple):
-    """A mean and the bounds of its interval, over so many ``pictures``."""
+    """A mean (or another statistic) and the bounds of its interval, over so many ``pictures`` (or rounds)."""
 
     mean: float
     low: float
@@ -40,10 +40,32 @@ def paired_bootstrap(
     """
     if len(ours) != len(theirs) or not len(ours):
         raise UsageError(f"{len(ours)} and {len(theirs)} figures are no pairs")
+    differences = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    return bootstrap(differences, np.mean, seed=seed, resamples=resamples, level=level)
+
+
+def bootstrap(
+    values: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]],
+    statistic: Callable[..., Any],
+    *,
+    seed: int = 0,
+    resamples: int = 4000,
+    level: float = 0.95,
+) -> Interval:
+    r"""Percentile bootstrap of a ``statistic(values, axis=…)``, such as ``np.mean`` or ``np.median``.
+
+    Raises
+    ------
+    UsageError
+        If there are no values, or the level is not within (0, 1).
+
+    Source: Efron, Tibshirani, *An Introduction to the Bootstrap*, 1993.
+    """
+    if not len(values):
+        raise UsageError("no figures to draw from")
     if not 0 < level < 1:
         raise UsageError(f"a level of {level}: it lies between 0 and 1")
-    differences = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
-    draws = np.random.default_rng(seed).integers(len(differences), size=(resamples, len(differences)))
-    means = differences[draws].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(differences.mean()), float(low), float(high), len(differences))
+    drawn = np.asarray(values, np.float64)
+    draws = np.random.default_rng(seed).integers(len(drawn), size=(resamples, len(drawn)))
+    low, high = np.quantile(statistic(drawn[draws], axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(statistic(drawn, axis=0)), float(low), float(high), len(drawn))

@@ -31,10 +31,14 @@ from types import ModuleType
 from relume._version import __version__
 from relume.cli import (
     archive,
+    bench,
+    cache,
     calibrate,
+    client,
     compare,
     degrade,
     doctor,
+    edit,
     evaluate,
     export,
     generate,
@@ -45,7 +49,9 @@ from relume.cli import (
     restore,
     serve,
     train,
+    verify,
     work,
+    xray,
 )
 from relume.cli.console import INTERRUPTED, say
 from relume.cli.options import Parser
@@ -55,19 +61,25 @@ COMMANDS: list[ModuleType] = [
     restore,
     archive,
     mask,
+    edit,
+    verify,
     compare,
     degrade,
     models,
     doctor,
+    cache,
     evaluate,
     plan,
+    bench,
     train,
     export,
     calibrate,
     quantize,
     generate,
+    xray,
     serve,
     work,
+    client,
 ]
 
 _CODES = """\

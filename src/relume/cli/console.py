@@ -63,6 +63,10 @@ class Progress:
         """So many of its tiles are done."""
         self._move(self._done + done / max(total, 1))
 
+    def at(self, stage: int, share: float) -> None:
+        """So much of a stage is done, after ``stage`` others."""
+        self._move(stage + share)
+
     def end(self) -> None:
         """The picture is done, or has failed. The bar makes way for a line."""
         self._done += 1

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     facts["engines"] = _engines(bundle)
     facts["benchmark"] = _benchmark(bundle, args.threads, fresh=args.benchmark) if bundle else None
     facts["auto"] = _auto(bundle, args.threads)
+    facts["cache"] = _cache()
     facts["extras"] = {extra: _extra(extra) for extra in EXTRAS}
     print(as_json(facts) if args.json else _text(facts), end="")
     if not model["ok"]:
@@ -186,6 +187,14 @@ def _auto(bundle: "Bundle | None", threads: int | None) -> str | None:
         return None
 
 
+def _cache() -> dict[str, Any]:
+    """The compiled models that are kept."""
+    from relume.engines import compiled
+
+    there = compiled.usage()
+    return {"folder": str(there.folder), "files": there.files, "bytes": there.bytes}
+
+
 def _extra(extra: str) -> dict[str, Any]:
     from importlib import metadata
 
@@ -215,6 +224,9 @@ def _text(facts: dict[str, Any]) -> str:
     for extra, state in facts["extras"].items():
         versions = ", ".join(f"{name} {version}" for name, version in state["versions"].items())
         lines.append(f"extra  {extra:<10} {versions if state['installed'] else state['install']}")
+    kept = facts["cache"]
+    size = f"{kept['files']} compiled models, {kept['bytes'] / 1e6:.1f} MB"
+    lines.append(f"cache  {size}, {kept['folder']}; relume cache clear removes them")
     lines += _benchmark_lines(facts["benchmark"])
     verdict = f"relume restore runs on {facts['auto']}" if facts["auto"] else "relume restore cannot run here"
     return "\n".join([*lines, "", verdict]) + "\n"

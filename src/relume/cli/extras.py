@@ -11,6 +11,9 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "eval": ("cv2", "skimage", "pywt"),
     "perceptual": ("torch", "piq"),
     "onnx": ("onnxruntime",),
+    "energy": ("pynvml",),
+    "plot": ("matplotlib",),
+    "tensorrt": ("tensorrt", "torch"),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),
     "scan": ("h5py", "olefile"),
@@ -20,6 +23,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sqlalchemy"),
     "postgres": ("psycopg",),
     "ray": ("ray", "pyarrow", "pandas"),
+    "sign": ("cryptography",),
 }
 """Extra → the modules that it installs."""
 

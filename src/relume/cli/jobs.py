@@ -4,7 +4,7 @@ A result stands beside its picture under a name with a suffix, or below the outp
 folder input is kept. No result may fall on another, or on an input that was not asked to be replaced.
 """
 
-__all__ = ["Job", "Wanted", "mask_file", "plan"]
+__all__ = ["Job", "Wanted", "ending_of", "mask_file", "plan"]
 
 import argparse
 import os
@@ -36,6 +36,8 @@ class Wanted:
     overwrite: bool = False
     save_mask: str | None = None
     uncertainty: bool = False
+    invented: bool = False
+    sidecar: bool = False
     samples: int = 1
     shard: Shard | None = None
 
@@ -52,6 +54,8 @@ class Job:
     relative: Path
     mask: Path | None = None
     uncertainty: Path | None = None
+    invented: Path | None = None
+    sidecar: Path | None = None
     samples: tuple[Path, ...] = ()
     refused: str = ""
 
@@ -63,7 +67,8 @@ class Job:
     @property
     def beside(self) -> tuple[Path, ...]:
         """The files that accompany the result."""
-        return (*(path for path in (self.mask, self.uncertainty) if path is not None), *self.samples)
+        single = (self.mask, self.uncertainty, self.invented, self.sidecar)
+        return (*(path for path in single if path is not None), *self.samples)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -121,7 +126,7 @@ def _inside(folder: Path, wanted: Wanted) -> Iterator[Path]:
 
     out = None if wanted.output in (None, STREAM) else Path(str(wanted.output)).resolve()
     same = out is None or out == folder.resolve()
-    mine = re.compile(re.escape(wanted.suffix) + r"(-mask|-uncertainty|-sample\d+)?$")
+    mine = re.compile(re.escape(wanted.suffix) + r"(-mask|-uncertainty|-invented|-sample\d+)?$")
     for root, folders, names in os.walk(folder):
         kept = [name for name in folders if wanted.recursive and not name.startswith(".")]
         folders[:] = sorted(name for name in kept if (Path(root) / name).resolve() != out)
@@ -136,10 +141,12 @@ def _inside(folder: Path, wanted: Wanted) -> Iterator[Path]:
 
 
 def _job(source: str | Path, relative: Path, wanted: Wanted, *, single: bool) -> Job:
+    from relume.tasks.sidecar import sidecar_of
+
     output = _output(source, relative, wanted, single=single)
     job = Job(source, output, relative)
     if isinstance(output, str):
-        if wanted.save_mask == "" or wanted.uncertainty:
+        if wanted.save_mask == "" or wanted.uncertainty or wanted.invented or wanted.sidecar:
             raise UsageError("a result on stdout has nothing beside it: give --save-mask FILE, or -o FILE")
         stem, folder = relative.stem, Path()
     else:
@@ -149,6 +156,8 @@ def _job(source: str | Path, relative: Path, wanted: Wanted, *, single: bool) ->
         job,
         mask=_mask(job, folder / f"{stem}-mask.png", wanted, single=single),
         uncertainty=folder / f"{stem}-uncertainty.png" if wanted.uncertainty else None,
+        invented=folder / f"{stem}-invented.png" if wanted.invented else None,
+        sidecar=sidecar_of(output) if wanted.sidecar and isinstance(output, Path) else None,
         samples=tuple(folder / f"{stem}-sample{n}{Path(output).suffix}" for n in numbers),
     )
 
@@ -157,7 +166,7 @@ def _output(source: str | Path, relative: Path, wanted: Wanted, *, single: bool)
     out = wanted.output
     if out == STREAM or (out is None and source == STREAM):
         return STREAM
-    name = f"{relative.stem}{wanted.suffix}{_ending(source, wanted.format)}"
+    name = f"{relative.stem}{wanted.suffix}{ending_of(source, wanted.format)}"
     if out is None:
         return Path(source).with_name(name)
     if single and not _is_folder(out):
@@ -183,7 +192,7 @@ def _mask(job: Job, beside: Path, wanted: Wanted, *, single: bool) -> Path | Non
     return Path(wanted.save_mask) / job.relative.with_name(f"{job.relative.stem}-mask.png")
 
 
-def _ending(source: str | Path, format: str | None) -> str:
+def ending_of(source: str | Path, format: str | None) -> str:
     """The suffix of the result: the picture's own where it tells the truth and can be written."""
     from relume.image.codecs import codec_named, codec_of
 

@@ -5,6 +5,7 @@ __all__ = ["Kept", "Keep", "Plain", "keeping", "ledger_of"]
 import argparse
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,8 +14,9 @@ from typing import Protocol
 
 from relume import bundle as bundles
 from relume.archive import Ledger, Work, sweep
-from relume.archive.meter import Meter
 from relume.cli.jobs import Job, mask_file
+from relume.cli.laps import Laps
+from relume.cli.proof import bytes_of, key_of
 from relume.cli.report import Entry, Report
 from relume.cli.restoring import settings_of, shard_of
 from relume.errors import OutputExists, UsageError
@@ -24,6 +26,8 @@ class Keep(Protocol):
     """Asked before a picture is read, told after it is written."""
 
     resume: str
+    wary: bool
+    """Whether no picture may be begun before the one before it has ended."""
 
     def begin(self, job: Job) -> bool:
         """Whether there is something to do for it."""
@@ -36,6 +40,7 @@ class Plain:
     """Nothing is written down: a result that exists is left out where that was asked for."""
 
     resume = "--skip-existing"
+    wary = False
 
     def __init__(self, *, skip: bool) -> None:
         self._skip = skip
@@ -55,14 +60,17 @@ class Kept:
 
     def __init__(self, ledger: Ledger, args: argparse.Namespace, report: Report) -> None:
         self._ledger, self._args, self._report = ledger, args, report
-        self._meter = Meter()
+        self.wary = ledger.wary
+        self._laps = Laps()
+        self._lock = threading.Lock()  # pictures are begun in one thread and ended in another
 
     def begin(self, job: Job) -> bool:
         """Whether it is not finished; what must not be done at all is refused by whoever reads it."""
         if job.refused:
             return True
         try:
-            return self._ledger.begin(work_of(job, self._args))
+            with self._lock:
+                return self._ledger.begin(work_of(job, self._args))
         except OutputExists:
             if self._args.skip_existing:
                 return False
@@ -70,16 +78,18 @@ class Kept:
 
     def end(self, job: Job, entry: Entry) -> None:
         """Writes it down. The joules are those since the last one ended: they sum to all that were spent."""
-        joules, seconds = self._meter.lap(), sum(entry.seconds.values())
+        joules, seconds = self._laps.lap(), sum(entry.seconds.values())
         if job.refused or entry.status not in ("done", "failed"):
             return
         if entry.status == "failed":
             work = Work(Path(job.source), Path(job.output))
-            self._ledger.failed(work, str(entry.error), seconds=seconds)
+            with self._lock:
+                self._ledger.failed(work, str(entry.error), seconds=seconds)
             return
         engine = self._report.engine or {}
         name = "/".join(str(engine.get(key)) for key in ("name", "device", "precision")) if engine else None
-        self._ledger.done(work_of(job, self._args), seconds=seconds, joules=joules, engine=name)
+        with self._lock:
+            self._ledger.done(work_of(job, self._args), seconds=seconds, joules=joules, engine=name)
 
 
 @contextmanager
@@ -125,11 +135,19 @@ def _options(args: argparse.Namespace) -> str:
     """The hash of what decides a result; on what engine and in how much memory it is made does not."""
     settings = asdict(settings_of(args))
     del settings["max_memory"]
-    writing = ("format", "bit_depth", "quality", "keep_metadata", "precision", "uncertainty")
+    writing = ("format", "bit_depth", "quality", "keep_metadata", "precision")
+    beside = ("uncertainty", "invented", "sidecar")
     facts = {
         "settings": settings,
-        **{name: getattr(args, name) for name in writing},
+        **{name: getattr(args, name) for name in writing + beside},
         "mask": args.mask if args.mask in ("auto", "none") else "given",
         "save_mask": args.save_mask is not None,
+        # Keys are secrets, and a manifest is not.
+        "mark": None if args.mark is None else _hash(key_of(args.mark).encode("utf-8", "surrogateescape")),
+        "sign": None if args.sign is None else _hash(bytes_of(args.sign, "the signing key")),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return _hash(json.dumps(facts, sort_keys=True).encode())
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -19,7 +19,7 @@ import logging
 import os
 import pickle
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -30,6 +30,7 @@ from relume.cli.console import Console, Progress
 from relume.cli.extras import need
 from relume.cli.jobs import Job
 from relume.cli.keeping import keeping, ledger_of, work_of
+from relume.cli.proof import Proof
 from relume.cli.report import Entry, Report
 from relume.cli.restoring import settings_of
 from relume.errors import EngineError, RelumeError
@@ -65,16 +66,17 @@ class Restoring:
         return {"number": row["number"], "facts": json.dumps(facts)}
 
 
-def on_ray(jobs: list[Job], args: argparse.Namespace, report: Report) -> Iterator[Entry]:
+def on_ray(jobs: list[Job], args: argparse.Namespace, report: Report) -> Generator[Entry, None, None]:
     """Restores the pictures on a cluster, and hands out their entries in the order in which they end.
 
     Raises:
         MissingExtra: Ray is not installed.
-        UsageError: this part of the archive is being worked on.
+        UsageError: this part of the archive is being worked on, or a key cannot be read.
         BundleError: the model is missing, or not what its card says.
         EngineError: the cluster cannot be reached, or what its actors say when they cannot work.
     """
     need("ray", "--on ray")
+    Proof.of(args)  # a key that cannot be read is refused here, and not by every actor
     bundle = bundles.find(args.model)
     bundle.verify()
     report.model = {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash}

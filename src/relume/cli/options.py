@@ -5,6 +5,7 @@ __all__ = [
     "Subparsers",
     "add_model",
     "add_output",
+    "add_restoring",
     "add_talk",
     "count",
     "duration",
@@ -133,7 +134,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--engine",
         default="auto",
         metavar="NAME",
-        help="auto, openvino, onnx, pytorch, pytorch-compile or null (default: auto)",
+        help="auto, openvino, onnx, pytorch, pytorch-compile, pytorch-graph, tensorrt or null "
+        "(default: auto)",
     )
     group.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt, gpu, …"
@@ -168,5 +170,46 @@ def add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         dest="keep_metadata",
         action="store_false",
         help="leave out EXIF and resolution; a colour profile stays where the colours need it",
+    )
+    return group
+
+
+def add_restoring(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """How a picture is restored, here or elsewhere; returns the group, for more."""
+    group = parser.add_argument_group("restoring")
+    group.add_argument(
+        "--steps", type=count, metavar="N", help="evaluations per tile (default: 1, or 4 for samples)"
+    )
+    group.add_argument(
+        "--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)"
+    )
+    group.add_argument(
+        "-w",
+        "--fidelity",
+        type=number(0, 1),
+        default=1.0,
+        metavar="0…1",
+        help="1: the expected picture (default), a little too smooth; less: its own fine detail is brought "
+        "back, at 0 to the sharpness that the photograph is expected to have had",
+    )
+    group.add_argument(
+        "--preserve", action="store_true", help="keep every pixel away from the damage, but for its tone"
+    )
+    group.add_argument(
+        "--tone",
+        choices=("keep", "neutral", "revive"),
+        default="revive",
+        help="revive: contrast and lost colours come back, the tint of a sepia print stays no stronger than "
+        "it was (default); neutral: such a print becomes grey; keep: leave tone and colour alone",
+    )
+    group.add_argument(
+        "--strength",
+        type=number(0, 1),
+        default=1.0,
+        metavar="0…1",
+        help="how far to go from the picture as it was (0) to the restored one (1, default)",
+    )
+    group.add_argument(
+        "--tile", type=count, metavar="N", help="side of the tiles in pixels (default: the model's)"
     )
     return group

@@ -17,7 +17,10 @@ SOME_FAILED = ImageError.exit_code
 
 @dataclass
 class Entry:
-    """One input. ``status`` is pending, done, skipped, failed or interrupted; seconds are by stage."""
+    """One input. ``status`` is pending, done, skipped, failed or interrupted; seconds are by stage.
+
+    ``invented`` holds what was asked for by --invented: expected errors, of the [0,1] range.
+    """
 
     input: str
     output: str
@@ -29,6 +32,7 @@ class Entry:
     bytes_in: int | None = None
     bytes_out: int | None = None
     evaluations: int | None = None
+    invented: dict[str, Any] | None = None
     files: list[str] = field(default_factory=list)
     code: int = 0
     usable: bool = True

@@ -7,16 +7,20 @@ import functools
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relume.cli.console import INTERRUPTED, Console, Progress, say
+from relume.cli.invented import WHITE, map_invented
 from relume.cli.jobs import Job, mask_file, plan
 from relume.cli.keeping import Keep, Kept, keeping
 from relume.cli.options import Subparsers, add_model, add_output, add_talk
+from relume.cli.pipeline import pipeline
+from relume.cli.proof import Proof, add_proof
 from relume.cli.report import Entry, Report, check_report
-from relume.cli.restoring import WHITE, add_archive, add_restoring, settings_of, shard_of, told, wanted_of
+from relume.cli.restoring import add_archive, add_restoring_here, settings_of, shard_of, told, wanted_of
 from relume.cli.running import load
 from relume.cli.streams import STREAM, Writing, deliver, read_from
 from relume.errors import ImageError, OutOfMemory, OutputExists, RelumeError, UsageError
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
     from relume.image import Image
     from relume.tasks import Restoration, Restorer, Settings
+
+    Given = tuple[Image, NDArray[np.float32] | None]
+    Seal = Callable[[bytes], None] | None
 
 MANY = 32  # pictures, for which it pays to time the engines first
 
@@ -46,7 +53,7 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument("-o", "--output", metavar="OUT", help="a file, a folder, or - for stdout")
     parser.add_argument("-r", "--recursive", action="store_true", help="look into the folders below, too")
     add_model(parser)
-    add_restoring(parser)
+    add_restoring_here(parser)
     group = add_output(parser)
     group.add_argument("--suffix", default="-restored", help="ends the names of results (default: -restored)")
     existing = group.add_mutually_exclusive_group()
@@ -55,6 +62,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     existing.add_argument("--overwrite", action="store_true", help="replace what is there")
     group.add_argument("--report", type=Path, metavar="FILE.json", help="write what became of every input")
+    add_proof(parser)
     add_archive(parser)
     add_talk(parser)
 
@@ -89,18 +97,17 @@ def _done(
     if args.on is not None:
         from relume.cli.on_ray import on_ray
 
-        return watch(on_ray(jobs, args, report), Kept.resume, args, report, console)
+        with closing(on_ray(jobs, args, report)) as ended:
+            return _watch(ended, Kept.resume, args, report, console)
     with keeping(args, jobs, report) as (keep, allowed):
         restorer = functools.cache(lambda: loaded(args, report, console))
         progress = Progress(len(jobs), console)
-        try:
-            ended = one_by_one(jobs, settings, allowed, report, keep, restorer, progress)
-            return watch(ended, keep.resume, args, report, console)
-        finally:
-            progress.close()
+        entries = one_by_one(jobs, settings, allowed, report, keep, restorer, progress)
+        with closing(progress), closing(entries) as ended:
+            return _watch(ended, keep.resume, args, report, console)
 
 
-def watch(
+def _watch(
     ended: Iterator[Entry], resume: str, args: argparse.Namespace, report: Report, console: Console
 ) -> int:
     """Tells of each input when it has ended, and of all at the end; returns the exit code."""
@@ -108,6 +115,8 @@ def watch(
         for entry in ended:
             _tell(entry, console, archive=shard_of(args) is not None)
     except KeyboardInterrupt:
+        for entry in [entry for entry in report.entries if entry.status == "pending"][:1]:
+            entry.status = "interrupted"
         total = len(report.entries)
         say(f"interrupted; {report.count('done')} of {total} done; {resume} goes on from here")
         return INTERRUPTED
@@ -125,26 +134,33 @@ def one_by_one(
     keep: Keep,
     restorer: Callable[[], "Restorer"],
     progress: Progress,
-) -> Iterator[Entry]:
+) -> Generator[Entry, None, None]:
     """Restores them one after another into the entries of the report, and hands those out.
 
-    ``restorer`` is asked for when the first picture has been read.
+    ``keep`` is asked in the thread that reads, and told in the one that writes. ``restorer`` is asked for
+    when the first picture has been read.
     """
-    for job, entry in zip(jobs, report.entries, strict=True):
-        progress.begin(job.name)
-        try:
-            _one(job, entry, restorer, settings, args, progress, keep)
-        except KeyboardInterrupt:
-            entry.status = "interrupted"
-            progress.close()
-            raise
-        finally:
-            progress.end()
-        keep.end(job, entry)
-        yield entry
+    proof = Proof.of(args)
+    stages = pipeline(
+        list(zip(jobs, report.entries, strict=True)),
+        lambda pair: _given(*pair, args, keep),
+        lambda pair, given: _restored(*pair, given, restorer, settings, args, progress, proof),
+        lambda pair, done: _put(*pair, done, args, proof, keep),
+        # A pipe that nobody fills must not be waited for in a thread; a bound on memory is for one picture.
+        overlap=len(jobs) > 1
+        and args.max_memory is None
+        and not keep.wary
+        and all(job.source != STREAM for job in jobs),
+    )
+    try:
+        with closing(stages):
+            yield from (entry for _, entry in stages)
+    except KeyboardInterrupt:
+        progress.close()
+        raise
 
 
-def _tell(entry: Entry, console: Console, *, archive: bool = False) -> None:
+def _tell(entry: Entry, console: Console, *, archive: bool) -> None:
     """What became of one input. In an archive most may be finished: that is no news."""
     if entry.status == "failed":
         say(str(entry.error))
@@ -167,33 +183,66 @@ def loaded(args: argparse.Namespace, report: Report, console: Console) -> "Resto
     return restorer
 
 
-def _one(
+def _given(job: Job, entry: Entry, args: argparse.Namespace, keep: Keep) -> "Given | None":
+    """Reads a picture and its mask; ``None`` where there is nothing to do. Errors are noted in its entry."""
+    try:
+        if not keep.begin(job):
+            entry.status = "skipped"
+            return None
+        return _read(job, entry, args)
+    except Exception as error:
+        _note(error, entry, args)
+        return None
+
+
+def _restored(
     job: Job,
     entry: Entry,
+    given: "Given | None",
     restorer: Callable[[], "Restorer"],
     settings: "Settings",
     args: argparse.Namespace,
     progress: Progress,
+    proof: Proof,
+) -> "tuple[Restoration, Seal] | None":
+    """Restores one picture. Its own errors are noted in its entry; those of the model are raised."""
+    progress.begin(job.name)
+    try:
+        if given is None:
+            return None
+        model = restorer()
+        try:
+            done = model.restore(given[0], settings, mask=given[1], progress=progress.tiles)
+            entry.seconds |= done.seconds
+            entry.evaluations = done.evaluations
+            if job.invented is not None:
+                map_invented(job.invented, entry, model, (given[0], done, settings), args)
+            overwrite = args.overwrite or args.skip_existing
+            seal = proof.seal(job, model, settings, done, mask=args.mask, overwrite=overwrite)
+        except Exception as error:
+            _note(error, entry, args)
+            return None
+        return done, seal
+    finally:
+        progress.end()
+
+
+def _put(
+    job: Job,
+    entry: Entry,
+    done: "tuple[Restoration, Seal] | None",
+    args: argparse.Namespace,
+    proof: Proof,
     keep: Keep,
 ) -> None:
-    """Restores one picture. Its own errors are noted in its entry; those of the model are raised."""
-    try:
-        if not keep.begin(job):
-            entry.status = "skipped"
-            return
-        picture, mask = _read(job, entry, args)
-    except Exception as error:
-        _note(error, entry, args)
-        return
-    model = restorer()
-    try:
-        restoration = model.restore(picture, settings, mask=mask, progress=progress.tiles)
-        entry.seconds |= restoration.seconds
-        entry.evaluations = restoration.evaluations
-        _write(job, entry, restoration, args)
-        entry.status = "done"
-    except Exception as error:
-        _note(error, entry, args)
+    """Writes one result, and what became of it. Errors are noted in its entry."""
+    if done is not None:
+        try:
+            _write(job, entry, *done, args, proof)
+            entry.status = "done"
+        except Exception as error:
+            _note(error, entry, args)
+    keep.end(job, entry)
 
 
 def _note(error: Exception, entry: Entry, args: argparse.Namespace) -> None:
@@ -206,7 +255,7 @@ def _note(error: Exception, entry: Entry, args: argparse.Namespace) -> None:
     entry.fail(error)
 
 
-def _read(job: Job, entry: Entry, args: argparse.Namespace) -> tuple["Image", "NDArray[np.float32] | None"]:
+def _read(job: Job, entry: Entry, args: argparse.Namespace) -> "Given":
     if job.refused:
         raise UsageError(job.refused)
     there = [path for path in job.files if path.exists()]
@@ -233,7 +282,14 @@ def _mask(path: Path) -> "NDArray[np.float32]":
     return mask_from(image.read(path))
 
 
-def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Namespace) -> None:
+def _write(
+    job: Job,
+    entry: Entry,
+    restoration: "Restoration",
+    seal: "Seal",
+    args: argparse.Namespace,
+    proof: Proof,
+) -> None:
     """Writes what accompanies the result, then the result: where it is, all of it is."""
     from relume import image
 
@@ -248,10 +304,12 @@ def _write(job: Job, entry: Entry, restoration: "Restoration", args: argparse.Na
         spread = (restoration.uncertainty / WHITE).clip(0, 1)[..., None]
         extra.append((job.uncertainty, image.Image(spread, bit_depth=16), plain))
     for path, sample in zip(job.samples, restoration.samples, strict=bool(job.samples)):
-        extra.append((path, sample, writing))
+        extra.append((path, proof.marked(sample), writing))
     for path, picture, how in extra:
         if not (args.skip_existing and path.exists()):  # made before an interruption, by the same options
             deliver(picture, path, how)
             entry.files.append(os.fspath(path))
-    entry.bytes_out = deliver(restoration.image, job.output, writing)
+    entry.bytes_out = deliver(proof.marked(restoration.image), job.output, writing, seal=seal)
+    if job.sidecar is not None:
+        entry.files.append(os.fspath(job.sidecar))
     entry.seconds["write"] = time.perf_counter() - began

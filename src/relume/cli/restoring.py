@@ -1,44 +1,26 @@
 r"""How to restore, and what goes where, as the options of ``relume restore`` say it."""
 
-__all__ = ["WHITE", "add_archive", "add_restoring", "settings_of", "shard_of", "told", "wanted_of"]
+__all__ = ["add_archive", "add_restoring_here", "settings_of", "shard_of", "told", "wanted_of"]
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relume.archive import Shard
+from relume.cli.invented import WHITE
 from relume.cli.jobs import Wanted
-from relume.cli.options import count, from_zero, memory, number
+from relume.cli.options import add_restoring, count, memory
+from relume.cli.proof import to_stdout
 from relume.cli.streams import STREAM
 from relume.errors import UsageError
 
 if TYPE_CHECKING:
     from relume.tasks import Settings
 
-WHITE = 0.25  # the standard deviation that is white in an uncertainty map
 
-
-def add_restoring(parser: argparse.ArgumentParser) -> None:
-    """What is done to a picture."""
-    group = parser.add_argument_group("restoring")
-    group.add_argument(
-        "--steps",
-        type=count,
-        metavar="N",
-        help="evaluations per tile (default: 1, or 4 where several samples are drawn)",
-    )
-    group.add_argument(
-        "--seed", type=from_zero, default=0, metavar="N", help="decides all noise (default: 0)"
-    )
-    group.add_argument(
-        "-w",
-        "--fidelity",
-        type=number(0, 1),
-        default=1.0,
-        metavar="0…1",
-        help="1: the expected picture (default), a little too smooth; less: its own fine detail is brought "
-        "back, at 0 to the sharpness that the photograph is expected to have had",
-    )
+def add_restoring_here(parser: argparse.ArgumentParser) -> None:
+    """What is done to a picture, and what is made beside it, by the restorer of this machine."""
+    group = add_restoring(parser)
     group.add_argument(
         "--mask",
         default="auto",
@@ -54,23 +36,6 @@ def add_restoring(parser: argparse.ArgumentParser) -> None:
         help="write the damage that was found; without a value beside the result (put it after the inputs)",
     )
     group.add_argument(
-        "--preserve", action="store_true", help="keep every pixel away from the damage, but for its tone"
-    )
-    group.add_argument(
-        "--tone",
-        choices=("keep", "neutral", "revive"),
-        default="revive",
-        help="revive: contrast and lost colours come back, the tint of a sepia print stays no stronger than "
-        "it was (default); neutral: such a print becomes grey; keep: leave tone and colour alone",
-    )
-    group.add_argument(
-        "--strength",
-        type=number(0, 1),
-        default=1.0,
-        metavar="0…1",
-        help="how far to go from the picture as it was (0) to the restored one (1, default)",
-    )
-    group.add_argument(
         "--samples",
         type=count,
         default=1,
@@ -83,7 +48,10 @@ def add_restoring(parser: argparse.ArgumentParser) -> None:
         help=f"write the spread over the samples beside the result, 16-bit PNG, white = {WHITE} of the range",
     )
     group.add_argument(
-        "--tile", type=count, metavar="N", help="side of the tiles in pixels (default: the model's)"
+        "--invented",
+        action="store_true",
+        help="write beside the result how far each pixel is expected to be from the truth, as a map like "
+        "that of --uncertainty; the report tells how much is invented (34 evaluations more per tile)",
     )
     group.add_argument(
         "--max-memory", type=memory, metavar="SIZE", help="refuse pictures that need more, such as 2G"
@@ -135,6 +103,8 @@ def wanted_of(args: argparse.Namespace) -> Wanted:
         overwrite=args.overwrite,
         save_mask=args.save_mask,
         uncertainty=args.uncertainty,
+        invented=args.invented,
+        sidecar=args.sidecar or args.sign is not None or (args.mark is not None and not to_stdout(args)),
         samples=args.samples,
         shard=shard,
     )
@@ -168,4 +138,6 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 def told(args: argparse.Namespace) -> dict[str, Any]:
     """The options, as a report keeps them."""
     left_out = {"run", "command", "inputs", "report", "quiet", "verbose"}
-    return {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
+    told = {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
+    # The key of a mark is a secret, and a report is not.
+    return told | {"mark": args.mark is not None, "sign": args.sign is not None}

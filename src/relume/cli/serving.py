@@ -38,6 +38,16 @@ def add_service(parser: argparse.ArgumentParser) -> None:
         help="delete jobs so long after their end (24h)",
     )
     group.add_argument("--lease", type=duration, default=30.0, metavar="TIME", help=f"{_DIED} (30s)")
+    group.add_argument(
+        "--jobs", type=count, default=4, metavar="N", help="jobs in flight at once on one engine (default: 4)"
+    )
+    group.add_argument(
+        "--batch",
+        type=count,
+        default=1,
+        metavar="N",
+        help="steps that the engine evaluates at once: 1, 2, 4, …; more than 1 pays on a GPU (default: 1)",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-bytes", type=memory, default=200 * 2**20, metavar="SIZE", help="of one upload (200M)"
@@ -77,6 +87,8 @@ def config_of(args: argparse.Namespace) -> "Config":
         max_memory=args.max_memory,
         keep=args.keep,
         lease=args.lease,
+        jobs=args.jobs,
+        batch=args.batch,
     )
 
 
@@ -93,6 +105,8 @@ def command_of(config: "Config") -> list[str]:
         "--max-memory": config.max_memory,
         "--keep": f"{config.keep}s",
         "--lease": f"{config.lease}s",
+        "--jobs": config.jobs,
+        "--batch": config.batch,
     }
     told = [word for name, value in values.items() if value is not None for word in (name, str(value))]
     flags = ["--force"] if config.force else []

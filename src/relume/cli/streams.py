@@ -1,18 +1,20 @@
 r"""Pictures from a file or stdin, to a file or stdout: ``-`` stands for the streams."""
 
-__all__ = ["STREAM", "Writing", "as_json", "deliver", "read_from", "write_text"]
+__all__ = ["STREAM", "Writing", "as_json", "deliver", "put", "read_bytes", "read_from", "write_text"]
 
 import argparse
 import json
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relume.errors import ImageError, OutputExists, UsageError
+from relume.files import placing, reading
 
 if TYPE_CHECKING:
     from relume.image import Image
@@ -43,8 +45,12 @@ def read_from(source: str | Path) -> "Image":
     return image.read(sys.stdin.buffer.read() if source == STREAM else source)
 
 
-def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
+def deliver(
+    picture: "Image", target: str | Path, writing: Writing, *, seal: Callable[[bytes], None] | None = None
+) -> int:
     """Writes a picture to a file, or to stdout for ``-``; returns its size in bytes.
+
+    ``seal`` is told the bytes of the file before they take its name.
 
     Raises:
         OutputExists: a file stands there, and overwriting was not asked for.
@@ -63,10 +69,10 @@ def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
             keep_metadata=how.keep_metadata,
             quality=how.quality,
             overwrite=how.overwrite,
+            seal=seal,
         )
         return path.stat().st_size
-    if sys.stdout.isatty():
-        raise UsageError("the picture would go to the terminal: give -o FILE, or lead stdout into a file")
+    _check_stdout()
     data = image.encode(
         picture,
         format=how.format,
@@ -74,6 +80,36 @@ def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
         keep_metadata=how.keep_metadata,
         quality=how.quality,
     )
+    _to_stdout(data)
+    return len(data)
+
+
+def read_bytes(source: str | Path) -> bytes:
+    """The bytes of a file, or of stdin for ``-``.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    with reading(str(source)):
+        return sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
+
+
+def put(data: bytes, target: str | Path, *, overwrite: bool) -> None:
+    """Writes a picture's bytes to a file, or to stdout for ``-``. Errors are those of :func:`deliver`."""
+    if target == STREAM:
+        _check_stdout()
+        _to_stdout(data)
+        return
+    with placing(target, overwrite=overwrite) as part:
+        part.write_bytes(data)
+
+
+def _check_stdout() -> None:
+    if sys.stdout.isatty():
+        raise UsageError("the picture would go to the terminal: give -o FILE, or lead stdout into a file")
+
+
+def _to_stdout(data: bytes) -> None:
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -81,7 +117,6 @@ def deliver(picture: "Image", target: str | Path, writing: Writing) -> int:
         # What is left in the buffer would fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ImageError("nobody read the picture on stdout to its end") from error
-    return len(data)
 
 
 def write_text(text: str, path: Path, *, overwrite: bool) -> None:

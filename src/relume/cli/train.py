@@ -3,9 +3,10 @@ r"""``relume train``: learn from a folder of photographs."""
 __all__ = ["add", "run"]
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relume.cli.console import Console
 from relume.cli.extras import need
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 photo is the local net and photo-tone the second part of the photo restorer; relume export makes a model of
-both. ddpm is the conditional 300-step system, generator its unconditional first stage (relume generate). The
+both. ddpm is the conditional 300-step system, generator its unconditional first stage (relume generate).
+latent-clean, latent-old and latent-map are the three stages of latent translation, in this order. The
 same command goes on after an interruption. On several GPUs: accelerate launch -m relume train ...
 """
 
@@ -31,7 +33,11 @@ def add(subparsers: "Subparsers") -> None:
         epilog=_EPILOG,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("name", metavar="NAME", help="photo, photo-tone, ddpm or generator")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        help="photo, photo-tone, ddpm, generator or latent-clean, -old, -map",
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, samples")
     recipe = parser.add_argument_group("recipe (default: the net's own)")
@@ -43,6 +49,14 @@ def add(subparsers: "Subparsers") -> None:
     recipe.add_argument(
         "--exclude", nargs="+", metavar="PREFIX", help="leave out files whose names begin like this"
     )
+    recipe.add_argument(
+        "--setting",
+        nargs="+",
+        default=[],
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="of the objective: clean=FILE and old=FILE are the two autoencoders of latent-map",
+    )
     running = parser.add_argument_group("running")
     running.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
     running.add_argument("--precision", default="auto", metavar="NAME", help="auto, f32 or bf16")
@@ -53,6 +67,9 @@ def add(subparsers: "Subparsers") -> None:
     running.add_argument("--save-every", type=count, default=500, metavar="N", help="steps (default: 500)")
     running.add_argument("--look-every", type=count, default=1000, metavar="N", help="steps (default: 1000)")
     running.add_argument("--init", type=Path, metavar="FILE", help="a checkpoint to start a fresh run from")
+    running.add_argument(
+        "--old", type=Path, metavar="DIR", help="genuine old photographs, which latent-old learns from too"
+    )
     add_talk(parser)
 
 
@@ -73,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         save_every=args.save_every,
         look_every=args.look_every,
         init=args.init,
+        old=args.old,
     )
     console.note(f"curves: {args.out / 'log.jsonl'}; samples: {args.out / 'samples-*.png'}")
     checkpoint = train(config, where, report=console.note)
@@ -95,4 +113,16 @@ def _config(args: argparse.Namespace) -> "TrainConfig":
         lr=args.lr or config.lr,
         seed=config.seed if args.seed is None else args.seed,
         exclude=config.exclude if args.exclude is None else tuple(args.exclude),
+        settings={**config.settings, **dict(args.setting)},
     )
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """``name=value``; a value is JSON where it can be, and text else."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

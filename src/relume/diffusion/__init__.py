@@ -29,6 +29,7 @@ __all__ = [
     "SCHEDULES",
     "Step",
     "Table",
+    "Walk",
     "begin",
     "cosine",
     "ddim",
@@ -61,7 +62,7 @@ from relume.diffusion.ddim import ddim
 from relume.diffusion.ddpm import ddpm
 from relume.diffusion.dpm_solver_pp import dpm_1, dpm_2m, dpm_2s, dpm_3m, dpm_sde_1, dpm_sde_2m
 from relume.diffusion.guidance import guided
-from relume.diffusion.loop import Denoise, Noise, begin, gaussian_noise, sample
+from relume.diffusion.loop import Denoise, Noise, Walk, begin, gaussian_noise, sample
 from relume.diffusion.mixture import mixture_denoiser
 from relume.diffusion.parametrize import PARAMETRIZATIONS, denoiser, predictor, target
 from relume.diffusion.residual_shift import residual_shift_deterministic, residual_shift_posterior

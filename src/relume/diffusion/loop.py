@@ -1,6 +1,6 @@
 r"""The one loop that runs every sampler, on numpy arrays and torch tensors alike."""
 
-__all__ = ["Denoise", "Noise", "begin", "sample", "gaussian_noise"]
+__all__ = ["Denoise", "Noise", "Walk", "begin", "sample", "gaussian_noise"]
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +31,52 @@ def begin(table: Table, *, y: Array = None, noise: Noise | None = None) -> Array
     return _combine(table.start, {"y": y}, noise, 0)
 
 
+class Walk:
+    r"""A sampler under way: whoever drives it asks the network about ``x`` at ``t`` and tells the answer.
+
+    For callers that do something else between two steps; :func:`sample` is the loop for all others. ``y`` is
+    the damaged picture in the shape of ``x``; only residual-shift tables look at it. ``x`` keeps its kind,
+    shape and dtype.
+
+    >>> from relume.diffusion import linear, ddim
+    >>> walk = Walk(ddim(linear(), 2), np.ones((1, 3, 8, 8)))
+    >>> while not walk.over:
+    ...     walk.advance(0.25 + 0.0 * walk.x)
+    >>> walk.done, walk.x.mean().item()
+    (2, 0.25)
+    """
+
+    def __init__(self, table: Table, x: Array, *, y: Array = None, noise: Noise | None = None) -> None:
+        self._steps, self._y, self._noise = table.steps, y, noise
+        self._data: deque[Array] = deque(maxlen=table.memory)
+        self._base = self.x = x
+        self.done = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether ``x`` is the result."""
+        return self.done == len(self._steps)
+
+    @property
+    def t(self) -> float:
+        """The time at which the network is to be asked."""
+        return self._steps[self.done].t
+
+    def advance(self, x0: Array) -> None:
+        """Takes the network's answer about ``x`` at ``t``, and goes one step on.
+
+        Raises:
+            UsageError: the table uses ``y`` or ``noise``, and it was not given.
+        """
+        step = self._steps[self.done]
+        self._data.appendleft(x0)
+        slots = {f"data[{i}]": d for i, d in enumerate(self._data)}
+        slots |= {"base": self._base, "x": self.x, "y": self._y}
+        self.done += 1
+        self._base = _combine(step.base, slots, self._noise, self.done)
+        self.x = _combine(step.x, {**slots, "base": self._base}, self._noise, self.done)
+
+
 def sample(
     table: Table,
     denoise: Denoise,
@@ -43,10 +89,9 @@ def sample(
 ) -> Array:
     r"""Runs ``table`` from the state ``x`` and returns the last state.
 
-    ``condition`` is handed to ``denoise`` untouched. ``y`` is the damaged picture in the shape of ``x``; only
-    residual-shift tables look at it. ``callback(k, x, x0)`` is told after each evaluation ``k = 1, 2, …``
-    the new state and the network's present idea of the result. The result keeps the kind, shape and dtype
-    of ``x``.
+    ``condition`` is handed to ``denoise`` untouched; ``y`` and ``noise`` are those of :class:`Walk`.
+    ``callback(k, x, x0)`` is told after each evaluation ``k = 1, 2, …`` the new state and the network's
+    present idea of the result. The result keeps the kind, shape and dtype of ``x``.
 
     Raises:
         UsageError: the table uses ``y`` or ``noise``, and it was not given.
@@ -57,16 +102,13 @@ def sample(
     >>> sample(table, lambda x, t, condition: 0.25 + 0.0 * x, x).mean().item()
     0.25
     """
-    base = x
-    data: deque[Array] = deque(maxlen=table.memory)
-    for k, step in enumerate(table.steps, start=1):
-        data.appendleft(denoise(x, step.t, condition))
-        slots = {"base": base, "x": x, "y": y, **{f"data[{i}]": d for i, d in enumerate(data)}}
-        base = _combine(step.base, slots, noise, k)
-        x = _combine(step.x, {**slots, "base": base}, noise, k)
+    walk = Walk(table, x, y=y, noise=noise)
+    while not walk.over:
+        x0 = denoise(walk.x, walk.t, condition)
+        walk.advance(x0)
         if callback is not None:
-            callback(k, x, data[0])
-    return x
+            callback(walk.done, walk.x, x0)
+    return walk.x
 
 
 def _combine(mix: Mix, slots: dict[str, Array], noise: Noise | None, k: int) -> Array:

@@ -10,16 +10,19 @@ parity check (:mod:`relume.engines.gate`), unless it is forced.
 __all__ = [
     "ENGINES",
     "AUTO",
+    "BATCH_TOLERANCE",
     "Engine",
     "Status",
     "Timing",
     "benchmark",
     "example",
+    "layer_of",
     "load",
     "measure",
     "names",
     "passed",
     "probe",
+    "profile",
     "remembered",
 ]
 
@@ -27,14 +30,15 @@ from types import ModuleType
 from typing import Any
 
 from relume.bundle import Bundle
-from relume.engines import auto, null, onnx, openvino, pytorch
+from relume.engines import auto, null, onnx, openvino, pytorch, tensorrt
 from relume.engines.cache import recall
-from relume.engines.engine import Build, Engine, Status
+from relume.engines.engine import BATCH_TOLERANCE, Build, Engine, Status
 from relume.engines.gate import passed
+from relume.engines.profilers import layer_of, profile
 from relume.engines.timing import BUDGET_S, Timing, example, measure, ranked
 from relume.errors import EngineUnavailable, UsageError
 
-ENGINES: list[ModuleType] = [openvino, onnx, pytorch, null]
+ENGINES: list[ModuleType] = [openvino, onnx, pytorch, tensorrt, null]
 
 AUTO: list[ModuleType] = [openvino, onnx, pytorch]
 """The order of ``auto`` until it was measured: what is fastest on most ordinary CPUs comes first."""
@@ -44,7 +48,7 @@ def names() -> list[str]:
     """What ``engine=`` may be, besides ``auto``.
 
     >>> names()
-    ['openvino', 'onnx', 'pytorch', 'pytorch-compile', 'null']
+    ['openvino', 'onnx', 'pytorch', 'pytorch-compile', 'pytorch-graph', 'tensorrt', 'null']
     """
     return [name for module in ENGINES for name in module.NAMES]
 

@@ -1,10 +1,20 @@
 r"""What every engine is, and how its failures are told."""
 
-__all__ = ["Build", "Engine", "Status", "check", "failures", "feeds", "unavailable", "version_of"]
+__all__ = [
+    "BATCH_TOLERANCE",
+    "Build",
+    "Engine",
+    "Status",
+    "check",
+    "failures",
+    "feeds",
+    "unavailable",
+    "version_of",
+]
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +27,10 @@ from relume.errors import EngineError, EngineUnavailable, OutOfMemory, RelumeErr
 
 Build = Callable[[str, dict[str, Any]], Any]
 """``nets.build``: (kind, config) → torch module. Handed in by ``tasks``: engines know no net."""
+
+BATCH_TOLERANCE: Mapping[str, float] = {"f32": 1e-5, "bf16": 2e-2, "f16": 2e-2, "int8": 2e-2}
+"""How far an answer may depend on what else is in its batch, at each precision: the largest difference, in
+units of the larger of 1 and the value. Runtimes choose kernels by the batch, which sum in other orders."""
 
 # How the runtimes say that memory ran out; most have no exception class for it.
 _MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "bad allocation")
@@ -38,6 +52,7 @@ class Status:
 class Engine(ABC):
     """One graph of a bundle, loaded and ready. Same arrays, same bytes.
 
+    In a batch an answer is what it would be alone, to within :data:`BATCH_TOLERANCE`.
     The attributes say what really runs, as the runtime reports it, not what was asked for. An engine that
     finds something else running than what was asked for is not returned: loading raises.
     """
@@ -61,6 +76,16 @@ class Engine(ABC):
             "chosen": self.chosen,
             "runtime": dict(self.runtime),
         }
+
+    def prepare(self, *shapes: tuple[int, ...]) -> None:
+        """Gets ready for arrays of these shapes, which the first call with them would otherwise do.
+
+        It may run in a thread beside other work. An engine that has nothing to prepare does nothing.
+
+        Raises:
+            EngineError: as a call would.
+        """
+        return
 
     @abstractmethod
     def __call__(self, *arrays: Any) -> Any:

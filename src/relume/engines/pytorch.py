@@ -1,7 +1,8 @@
 r"""PyTorch: the reference on a CPU, and what runs on CUDA.
 
 ``pytorch`` runs the module as it is; ``pytorch-compile`` hands it to ``torch.compile``, which takes its time
-at the first tile and needs a C++ compiler on CPUs. The modules come from a function that is handed in.
+at the first tile and needs a C++ compiler on CPUs; ``pytorch-graph`` records the module's kernels on a GPU
+and replays them (:mod:`relume.engines.replay`). The modules come from a function that is handed in.
 """
 
 __all__ = ["NAMES", "PACKAGES", "PytorchEngine", "load", "probe"]
@@ -25,9 +26,10 @@ from relume.engines.engine import (
     version_of,
 )
 from relume.engines.gate import open_to
+from relume.engines.replay import Replay
 from relume.errors import BundleCorrupt, EngineUnavailable, UsageError
 
-NAMES = ("pytorch", "pytorch-compile")
+NAMES = ("pytorch", "pytorch-compile", "pytorch-graph")
 PACKAGES = ("torch",)
 _DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
@@ -109,7 +111,9 @@ class PytorchEngine(Engine):
             )
             if self.precision != "f32":
                 dtype = getattr(torch, _DTYPES[self.precision])
-                stack.enter_context(torch.autocast(kind, dtype=dtype))
+                # A recording must not point to casts that are gone with the call in which it was made.
+                cached = self.name != "pytorch-graph"
+                stack.enter_context(torch.autocast(kind, dtype=dtype, cache_enabled=cached))
             if self._threads is not None:
                 torch.set_num_threads(self._threads)
                 stack.callback(torch.set_num_threads, before)
@@ -161,11 +165,15 @@ def load(
     except (ImportError, OSError) as error:
         raise EngineUnavailable(f"torch is installed but does not load: {error}") from error
     real_device = _device(name, device)
+    if name == "pytorch-graph" and real_device == "cpu":
+        raise EngineUnavailable(f"engine {name} needs a CUDA GPU; use --engine pytorch")
     chosen = _choose(name, real_device, precision, accepted)
     with failures(name, bundle, loading=True):
         module = _module(bundle, graph, build).to(real_device, memory_format=torch.channels_last)
         if name == "pytorch-compile":
             module = torch.compile(module, dynamic=False)
+        if name == "pytorch-graph":
+            module = Replay(module)
     return PytorchEngine(bundle, graph, module, name, real_device, chosen, threads)
 
 

@@ -4,6 +4,7 @@ __all__ = ["read", "encode", "write", "is_picture", "SUFFIXES", "MAX_PIXELS"]
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -118,6 +119,7 @@ def write(
     keep_metadata: bool = True,
     overwrite: bool = False,
     quality: int = 95,
+    seal: Callable[[bytes], None] | None = None,
 ) -> Path:
     """Writes a picture to a file, which is whole or is not there at all.
 
@@ -126,6 +128,7 @@ def write(
         path: where to; its suffix tells the format unless ``format`` does. A link is followed.
         format, bit_depth, keep_metadata, quality: as in :func:`encode`.
         overwrite: whether a file that stands there may be replaced.
+        seal: told the bytes of the file before they take its name; what it raises leaves no file behind.
 
     Returns:
         The path.
@@ -147,6 +150,8 @@ def write(
     )
     with placing(path, overwrite=overwrite) as part:
         part.write_bytes(data)
+        if seal is not None:
+            seal(data)
     return path
 
 

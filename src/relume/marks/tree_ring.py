@@ -5,33 +5,26 @@ recovers. Rings around the origin of the Fourier plane are constant and real, so
 the inverse transform, and mirroring and turning of the picture as well.
 """
 
-__all__ = ["Detection", "TreeRing"]
+__all__ = ["RingDetection", "TreeRing"]
 
-import hashlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relume.errors import UsageError
-
-Floats = NDArray[np.float64]
+from relume.marks.mark import Detection, Floats, seed_of
+from relume.marks.sphere import cap
 
 
 @dataclass(frozen=True)
-class Detection:
-    r"""How much a noise looks like a key.
+class RingDetection(Detection):
+    """``distance`` is the mean absolute difference to the key on the disc, in units of the noise's own
+    coefficients: 0 for an untouched mark, about 1.3 without one."""
 
-    ``similarity`` is the cosine between both in the space of the rings, 1 for an untouched mark. ``p_value``
-    is the probability of one at least as large without a mark. ``distance`` is the mean absolute difference
-    on the disc, in units of the noise's own coefficients: 0 for an untouched mark, about 1.3 without one.
-    """
-
-    similarity: float
-    p_value: float
     distance: float
 
 
@@ -75,12 +68,13 @@ class TreeRing:
     Kirchenbauer, Geiping, Goldstein, 2023. The equal areas and the exact null distribution are ours.
     """
 
+    medium: ClassVar[Literal["noise", "picture"]] = "noise"
+
     def __init__(self, key: str, *, radius: float = 10.0, rings: int = 16, channel: int = 0) -> None:
         if not radius > 1.0 or rings < 3:
             raise UsageError(f"radius={radius:g} with rings={rings} is no mark: use above 1, and 3 or more")
         self.radius, self.rings, self.channel = float(radius), rings, channel
-        seed = int.from_bytes(hashlib.sha256(key.encode()).digest(), "big")
-        self._direction = np.random.default_rng(seed).standard_normal(rings)
+        self._direction = np.random.default_rng(seed_of(key)).standard_normal(rings)
 
     def embed(self, noise: NDArray[Any]) -> NDArray[Any]:
         """The noise (…, C, H, W) with the disc of the marked channel overwritten; a copy, of the same dtype.
@@ -96,7 +90,7 @@ class TreeRing:
         marked[..., self.channel, :, :] = np.fft.ifft2(flat.reshape(spectrum.shape)).real
         return marked
 
-    def detect(self, noise: NDArray[Any]) -> Detection:
+    def detect(self, noise: NDArray[Any]) -> RingDetection:
         """How much the marked channel of a (C, H, W) noise, as inversion recovers it, looks like the key.
 
         Raises:
@@ -112,7 +106,7 @@ class TreeRing:
         similarity = float(sums @ self._direction) / size if size > 0.0 else 0.0
         similarity = min(1.0, max(-1.0, similarity))
         distance = np.abs(seen - self._pattern(disc, plane.shape)[disc.ring]).mean() / math.sqrt(plane.size)
-        return Detection(similarity, _cap(similarity, self.rings), float(distance))
+        return RingDetection(similarity, cap(similarity, self.rings), float(distance))
 
     def _pattern(self, disc: _Disc, shape: tuple[int, ...]) -> Floats:
         energy = math.prod(shape) * disc.counts.sum() / self.rings
@@ -138,29 +132,3 @@ def _disc(height: int, width: int, radius: float, rings: int) -> _Disc:
     places = np.flatnonzero(share < 1.0)
     ring = (share[places] * rings).astype(np.intp)
     return _Disc(places=places, ring=ring, counts=np.bincount(ring, minlength=rings).astype(np.float64))
-
-
-def _cap(cosine: float, dimensions: int) -> float:
-    r"""The share of the unit sphere whose first coordinate is at least ``cosine``.
-
-    .. math:: \int_0^{\arccos c} \sin^{R-2} θ\, dθ \Big/ \int_0^π \sin^{R-2} θ\, dθ
-
-    >>> _cap(0.0, 5), round(_cap(0.5, 3), 12)  # in three dimensions the height of a cap is its share
-    (0.5, 0.25)
-    """
-    if cosine < 0.0:
-        return 1.0 - _cap(-cosine, dimensions)
-    if cosine == 0.0:
-        return 0.5
-    nodes, weights = _quadrature()
-    end = math.atan2(math.sqrt((1.0 - cosine) * (1.0 + cosine)), cosine)
-    part = end / 2 * float(weights @ np.sin(end / 2 * (nodes + 1)) ** (dimensions - 2))
-    whole = math.sqrt(math.pi) * math.exp(math.lgamma((dimensions - 1) / 2) - math.lgamma(dimensions / 2))
-    return part / whole
-
-
-@lru_cache(maxsize=1)
-def _quadrature() -> tuple[Floats, Floats]:
-    """Gauss-Legendre on [-1,1]; 64 points integrate a power of a sine to rounding."""
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    return nodes, weights

@@ -9,6 +9,8 @@ torch.Size([1, 3, 16, 16])
 __all__ = [
     "NETS",
     "build",
+    "Autoencoder",
+    "AutoencoderConfig",
     "BackgroundConfig",
     "BackgroundNet",
     "PatchConfig",
@@ -17,6 +19,8 @@ __all__ = [
     "RestorerConfig",
     "ToneConfig",
     "ToneNet",
+    "Translator",
+    "TranslatorConfig",
     "UNet",
     "UNetConfig",
 ]
@@ -27,16 +31,20 @@ from typing import Any
 from torch import nn
 
 from relume.errors import UsageError
+from relume.nets.autoencoder import Autoencoder, AutoencoderConfig
 from relume.nets.pix2pix import BackgroundConfig, BackgroundNet, PatchConfig, PatchNet
 from relume.nets.restorer import Restorer, RestorerConfig
 from relume.nets.tone import ToneConfig, ToneNet
+from relume.nets.translator import Translator, TranslatorConfig
 from relume.nets.unet import UNet, UNetConfig
 
 NETS: dict[str, tuple[type[Any], type[nn.Module]]] = {
+    "autoencoder": (AutoencoderConfig, Autoencoder),
     "background": (BackgroundConfig, BackgroundNet),
     "patches": (PatchConfig, PatchNet),
     "restorer": (RestorerConfig, Restorer),
     "tone": (ToneConfig, ToneNet),
+    "translator": (TranslatorConfig, Translator),
     "unet": (UNetConfig, UNet),
 }
 

@@ -15,6 +15,7 @@ __all__ = [
     "provenance_of",
     "with_references",
     "write",
+    "write_picture",
 ]
 
 import os
@@ -25,7 +26,7 @@ from relume.errors import UnreadableImage, UnsupportedImage
 from relume.files import reading
 
 from . import exchange, folder, nexus, tiff, xradia
-from .output import Provenance, provenance_of, write
+from .output import Provenance, provenance_of, write, write_picture
 from .scan import Format, Frames, Scan
 
 FORMATS: tuple[Format, ...] = (folder.FORMAT, xradia.FORMAT, tiff.FORMAT, exchange.FORMAT, nexus.FORMAT)

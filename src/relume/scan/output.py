@@ -3,13 +3,14 @@ r"""Results: linear float32 frames as HDF5 (Data Exchange), NeXus or TIFF, with 
 Nothing is clipped and nothing is scaled: a transmission above 1 stays above 1.
 """
 
-__all__ = ["Provenance", "provenance_of", "write"]
+__all__ = ["Provenance", "provenance_of", "write", "write_picture"]
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,13 @@ class Provenance:
 
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Layers = Mapping[str, Frame]
 _KEY = "relume provenance"
 
 
 def write(
     path: str | os.PathLike[str],
-    frames: Iterable[Frame],
+    frames: Iterable[Frame | Layers],
     provenance: Provenance,
     *,
     extra: Arrays | None = None,
@@ -73,60 +75,123 @@ def write(
     Args:
         path: where to; ``.h5`` and ``.hdf5`` give Data Exchange, ``.nxs`` NeXus, ``.tif`` and ``.tiff``
             a TIFF stack.
-        frames: the corrected frames, all of one size; an array (N, H, W) or whatever yields them.
+        frames: the corrected frames, all of one size; an array (N, H, W) or whatever yields them. A mapping
+            holds the frame as ``data`` and beside it what becomes a stack of its own (``background``,
+            ``sigma``); HDF5 and NeXus only.
         provenance: how they came about.
         extra: further arrays by name (``background``, ``sigma``, ``positions``); HDF5 and NeXus only.
         pixel_size: in µm.
         overwrite: whether a file that stands there may be replaced.
 
     Raises:
-        UsageError: another suffix, no frame, frames that are not (H, W) of floats or differ in size.
+        UsageError: another suffix, no frame, frames that are not (H, W) of floats or differ in size or names.
         OutputExists: a file stands there and ``overwrite`` is false.
         MissingExtra: HDF5 or NeXus without h5py.
     """
     path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise UsageError(f"cannot write {path.name}: end the name in {', '.join(_WRITERS)}")
-    if extra and writer is _tiff:
-        raise UsageError(f"TIFF holds no {', '.join(extra)} beside the frames; end the name in .h5 or .nxs")
+    writer = _writer(path)
     checked = _checked(frames)
     try:
         first = next(checked)
     except StopIteration as error:
         raise UsageError("there is no frame to write") from error
+    beside = [*(extra or {}), *(name for name in first if name != "data")]
+    if beside and writer is _tiff:
+        raise UsageError(f"TIFF holds no {', '.join(beside)} beside the frames; end the name in .h5 or .nxs")
     with placing(path, overwrite=overwrite) as part:
-        writer(part, first.shape, chain([first], checked), provenance, extra or {}, pixel_size)
+        if writer is _tiff:
+            _tiff(part, chain([first], checked), provenance, pixel_size)
+        else:
+            writer(part, partial(_fill, frames=chain([first], checked)), provenance, extra or {}, pixel_size)
     return path
 
 
-def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
-    size = None
+def write_picture(
+    path: str | os.PathLike[str],
+    shape: tuple[int, int],
+    bands: Iterable[Layers],
+    provenance: Provenance,
+    *,
+    extra: Arrays | None = None,
+    pixel_size: float | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes one large picture (H, W) band by band; it is never in memory as a whole.
+
+    HDF5 and NeXus get chunks of 256×256 pixels, as a stack of one frame; TIFF becomes a tiled BigTIFF, which
+    holds ``data`` alone.
+
+    Args:
+        path, provenance, extra, pixel_size, overwrite: as for :func:`write`.
+        shape: (H, W).
+        bands: mappings with ``data`` and what stands beside it, full rows from the top down.
+
+    Raises:
+        UsageError: another suffix, or bands that do not fill the picture.
+        OutputExists, MissingExtra: as for :func:`write`.
+    """
+    path = Path(path)
+    writer = _writer(path)
+    if extra and writer is _tiff:
+        raise UsageError(f"TIFF holds no {', '.join(extra)} beside the frames; end the name in .h5 or .nxs")
+    with placing(path, overwrite=overwrite) as part:
+        if writer is _tiff:
+            _big_tiff(part, shape, bands, provenance, pixel_size)
+        else:
+            writer(part, partial(_paint, shape=shape, bands=bands), provenance, extra or {}, pixel_size)
+    return path
+
+
+def _writer(path: Path) -> Callable[..., None]:
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise UsageError(f"cannot write {path.name}: end the name in {', '.join(_WRITERS)}")
+    return writer
+
+
+def _checked(frames: Iterable[Frame | Layers]) -> Iterator[Layers]:
+    """Every frame as a mapping with ``data`` in it, all of them alike."""
+    first: dict[str, tuple[int, ...]] = {}
     for frame in frames:
-        if frame.ndim != 2 or frame.dtype.kind != "f" or frame.shape != (size or frame.shape):
-            raise UsageError(f"frames are floats (H, W) of one size, not {frame.dtype} {frame.shape}")
-        size = frame.shape
-        yield frame.astype(np.float32, copy=False)
+        layers = frame if isinstance(frame, Mapping) else {"data": frame}
+        shapes = {name: values.shape for name, values in layers.items()}
+        first = first or dict.fromkeys(shapes, layers["data"].shape)
+        for name, values in layers.items():
+            if values.ndim != 2 or values.dtype.kind != "f":
+                raise UsageError(f"{name} is floats (H, W), not {values.dtype} {values.shape}")
+        if shapes != first:
+            raise UsageError(f"frames are of one size and hold the same, not {shapes} after {first}")
+        yield {name: values.astype(np.float32, copy=False) for name, values in layers.items()}
 
 
-def _fill(group: Any, name: str, size: tuple[int, ...], frames: Iterable[Frame]) -> Any:
-    """A chunked dataset that grows by a frame at a time."""
-    data = group.create_dataset(
-        name, (0, *size), "f4", maxshape=(None, *size), chunks=(1, *size), compression="gzip", shuffle=True
-    )
-    for count, frame in enumerate(frames, 1):
-        data.resize(count, axis=0)
-        data[count - 1] = frame
-    return data
+def _fill(group: Any, frames: Iterable[Layers]) -> Any:
+    """Chunked datasets that grow by a frame at a time; the one of the frames is returned."""
+    made: dict[str, Any] = {}
+    for count, layers in enumerate(frames, 1):
+        for name, values in layers.items():
+            if name not in made:
+                size = values.shape
+                made[name] = group.create_dataset(
+                    name,
+                    (0, *size),
+                    "f4",
+                    maxshape=(None, *size),
+                    chunks=(1, *size),
+                    compression="gzip",
+                    shuffle=True,
+                )
+            made[name].resize(count, axis=0)
+            made[name][count - 1] = values
+    return made["data"]
 
 
 def _exchange(
-    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+    part: Path, fill: Callable[[Any], Any], how: Provenance, extra: Arrays, pixel_size: float | None
 ) -> None:
     with library().File(part, "w") as file:
         file["implements"] = "exchange:process"
         group = file.create_group("exchange")
-        data = _fill(group, "data", size, frames)
+        data = fill(group)
         data.attrs.update(axes="theta:y:x", description="transmission", units="1")
         for name, values in extra.items():
             group[name] = values
@@ -137,7 +202,7 @@ def _exchange(
 
 
 def _nexus(
-    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
+    part: Path, fill: Callable[[Any], Any], how: Provenance, extra: Arrays, pixel_size: float | None
 ) -> None:
     with library().File(part, "w") as file:
         file.attrs["default"] = "entry"
@@ -145,7 +210,7 @@ def _nexus(
         entry.attrs.update(NX_class="NXentry", default="data")
         group = entry.create_group("data")
         group.attrs.update(NX_class="NXdata", signal="data")
-        _fill(group, "data", size, frames).attrs.update(long_name="transmission", units="1")
+        fill(group).attrs.update(long_name="transmission", units="1")
         for name, values in extra.items():
             group[name] = values
         if pixel_size:
@@ -165,15 +230,18 @@ def _record(group: Any, how: Provenance) -> None:
     group["provenance"] = how.json()
 
 
-def _tiff(
-    part: Path, size: tuple[int, ...], frames: Any, how: Provenance, extra: Arrays, pixel_size: float | None
-) -> None:
+def _tags(how: Provenance, pixel_size: float | None) -> tuple[dict[str, Any], str]:
+    """Resolution and description of a TIFF file."""
     resolution = {"resolution": (1e4 / pixel_size,) * 2, "resolutionunit": 3} if pixel_size else {}
-    text = json.dumps({_KEY: json.loads(how.json())})  # ASCII: TIFF asks for it
+    return resolution, json.dumps({_KEY: json.loads(how.json())})  # ASCII: TIFF asks for it
+
+
+def _tiff(part: Path, frames: Iterable[Layers], how: Provenance, pixel_size: float | None) -> None:
+    resolution, text = _tags(how, pixel_size)
     with tifffile.TiffWriter(part, bigtiff=True) as file:
-        for number, frame in enumerate(frames):
+        for number, layers in enumerate(frames):
             file.write(
-                frame,
+                layers["data"],
                 photometric="minisblack",
                 metadata=None,
                 description=text if number == 0 else None,
@@ -181,6 +249,71 @@ def _tiff(
                 predictor=3,
                 **resolution,
             )
+
+
+_SQUARE = 256
+
+
+def _paint(group: Any, shape: tuple[int, int], bands: Iterable[Layers]) -> Any:
+    """Datasets (1, H, W) of one frame, filled band by band; the one of the picture is returned."""
+    chunk = (1, *(min(_SQUARE, side) for side in shape))
+    made: dict[str, Any] = {}
+    top = 0
+    for layers in bands:
+        for name, rows in layers.items():
+            if name not in made:
+                made[name] = group.create_dataset(
+                    name,
+                    (1, *shape),
+                    "f4",
+                    chunks=chunk,
+                    compression="gzip",
+                    compression_opts=1,
+                    shuffle=True,
+                )
+            made[name][0, top : top + len(rows)] = rows
+        top += len(layers["data"])
+    _check_filled(top, shape)
+    return made["data"]
+
+
+def _check_filled(rows: int, shape: tuple[int, int]) -> None:
+    if rows != shape[0]:
+        raise UsageError(f"{rows} rows do not fill a picture of {shape[0]}")
+
+
+def _big_tiff(
+    part: Path, shape: tuple[int, int], bands: Iterable[Layers], how: Provenance, pixel_size: float | None
+) -> None:
+    resolution, text = _tags(how, pixel_size)
+    with tifffile.TiffWriter(part, bigtiff=True) as file:
+        file.write(
+            _squares(shape, bands),
+            shape=shape,
+            dtype="f4",
+            tile=(_SQUARE, _SQUARE),
+            photometric="minisblack",
+            metadata=None,
+            description=text,
+            compression="zlib",
+            predictor=3,
+            **resolution,
+        )
+
+
+def _squares(shape: tuple[int, int], bands: Iterable[Layers]) -> Iterator[Frame]:
+    """Full squares, row by row, out of bands of any height."""
+    waiting = np.zeros((0, shape[1]), np.float32)
+    rows = 0
+    for layers in bands:
+        waiting = np.concatenate([waiting, np.asarray(layers["data"], np.float32)])
+        rows += len(layers["data"])
+        while len(waiting) >= _SQUARE or (rows == shape[0] and len(waiting)):
+            strip, waiting = waiting[:_SQUARE], waiting[_SQUARE:]
+            full = np.zeros((_SQUARE, -(-shape[1] // _SQUARE) * _SQUARE), np.float32)
+            full[: len(strip), : shape[1]] = strip
+            yield from np.split(full, full.shape[1] // _SQUARE, axis=1)
+    _check_filled(rows, shape)
 
 
 def provenance_of(path: str | os.PathLike[str]) -> Provenance:

@@ -16,7 +16,8 @@ r"""The service: pictures over HTTP, jobs that survive, and the page.
 ``leases.py``           finding dead workers without trusting a clock
 ``clock.py``            time that does not jump
 ``opening.py``          opening the table, and making it anew from the folders
-``worker.py``           one job after another
+``worker.py``           one engine, several jobs in flight on it
+``lanes.py``            which jobs run beside each other
 ``result.py``           a job → the parts of its result
 ``preview.py``          a small picture while it runs
 ``workers.py``          worker processes: started, watched, asked to leave

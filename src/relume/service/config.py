@@ -40,6 +40,11 @@ class Config:
         Seconds without a finished evaluation after which a worker stops its own heartbeat.
     attempts:
         How many workers may die on a job before it fails.
+    jobs:
+        How many jobs a worker has in flight at once, on its one engine.
+    batch:
+        The most steps that the engine evaluates at once. With 1 a result has the very bytes that the picture
+        has alone; more pays on a GPU.
     """
 
     data: Path
@@ -58,10 +63,12 @@ class Config:
     lease: float = 30.0
     stall: float = 900.0
     attempts: int = 5
+    jobs: int = 4
+    batch: int = 1
 
     def __post_init__(self) -> None:
         numbers = (self.max_bytes, self.max_pixels, self.max_queue, self.keep, self.lease, self.attempts)
-        if min(numbers) <= 0:
+        if min(*numbers, self.jobs, self.batch) <= 0:
             raise UsageError("limits, times and attempts are above 0")
 
 

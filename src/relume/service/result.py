@@ -23,6 +23,7 @@ from relume.service.store import Job
 from relume.tasks import Restorer
 from relume.tasks.finish import THRESHOLD, mask_from
 from relume.tasks.progress import Observe
+from relume.tasks.steps import Run
 
 Array = NDArray[np.float32]
 
@@ -37,9 +38,12 @@ def make(
     restorer: Restorer,
     observe: Observe,
     *,
+    run: Run | None = None,
     max_memory: int | None = None,
 ) -> dict[str, Any]:
     """Does the work of a job, writes the parts into its folder and returns what there is to say about it.
+
+    ``run`` says who evaluates, as in :meth:`~relume.tasks.Restorer.restore`.
 
     The parts are content-addressed and the record of them is written last: doing it twice changes nothing.
 
@@ -58,12 +62,13 @@ def make(
         "height": picture.height,
     }
     if request.kind == "mask":
-        found = restorer.detect(picture, tile=request.tile, observe=observe)
+        found = restorer.detect(picture, tile=request.tile, observe=observe, run=run)
         parts = {"result": _gray(found)}
         facts |= {"seconds": {}, "damaged": _share(found)}
     else:
         mask = _mask(job, folders)
-        done = restorer.restore(picture, request.settings(max_memory), mask=mask, observe=observe)
+        settings = request.settings(max_memory)
+        done = restorer.restore(picture, settings, mask=mask, observe=observe, run=run)
         parts = {"result": _written(done.image, request), "mask": _gray(done.mask)}
         if done.uncertainty is not None:
             parts["uncertainty"] = _gray(np.clip(done.uncertainty / WHITE, 0, 1), bit_depth=16)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Update, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Update, case, delete, func, insert, select, true, update
 
 from relume.errors import Busy, LostLease, NoSuchJob
 from relume.service.schema import FACTS, JOBS, connect, failures, serialise
@@ -153,11 +153,14 @@ class Store:
         with self._reading() as connection:
             return set(connection.execute(select(JOBS.c.folder)).scalars())
 
-    def claim(self, worker: str, now: float) -> Job | None:
-        """Takes the oldest job of the queue, for this worker alone; None where none waits."""
+    def claim(self, worker: str, now: float, most: int | None = None) -> Job | None:
+        """Takes the oldest job of the queue, for this worker alone; None where none waits.
+
+        ``most`` bounds its cost.
+        """
         oldest = (
             select(JOBS.c.id)
-            .where(JOBS.c.state == "queued")
+            .where(JOBS.c.state == "queued", true() if most is None else JOBS.c.cost <= most)
             .order_by(JOBS.c.created, JOBS.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)

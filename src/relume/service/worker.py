@@ -1,4 +1,7 @@
-r"""The worker: takes one job after another and does it.
+r"""The worker: one engine, and several jobs in flight on it.
+
+Each job has a thread, which decodes, cuts, blends, reports and encodes; the steps of all of them meet in one
+scheduler (:mod:`relume.tasks.scheduler`). Which jobs run beside each other is a matter of ``lanes.py``.
 
 A job ends in one of five ways: done; failed, which is the picture's or the options' fault; stopped, because
 it was deleted; released, because the disk is full, the database is away or the worker was told to stop; or
@@ -11,6 +14,7 @@ import logging
 import os
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from relume import image as images
@@ -18,12 +22,13 @@ from relume.errors import LostLease, RelumeError, ServiceError, StoreBroken, Sto
 from relume.service.clock import Clock, monotonic
 from relume.service.config import Config
 from relume.service.folders import Folders
+from relume.service.lanes import Lane, Lanes
 from relume.service.leases import Observer, name_of_this_worker
 from relume.service.preview import Preview
 from relume.service.problems import problem_of
 from relume.service.result import PARTS, make
 from relume.service.store import Job, Store
-from relume.tasks import Restorer
+from relume.tasks import Restorer, Scheduler
 from relume.tasks.progress import Moment
 
 log = logging.getLogger("relume.service")
@@ -35,9 +40,9 @@ PAUSE = 5.0  # seconds after the disk was full or the database away
 
 
 class Worker:
-    """Works on what the table holds until told to end: by ``leave`` after its job, by ``stop`` at once.
+    """Works on what the table holds until told to end: by ``leave`` after its jobs, by ``stop`` at once.
 
-    ``parent`` is the process that started this one: when it is gone, the worker ends after its present job.
+    ``parent`` is the process that started this one: when it is gone, the worker ends after its present jobs.
     """
 
     def __init__(
@@ -48,34 +53,55 @@ class Worker:
         self._clock = Clock(floor=store.fact("seen") or 0.0)
         self._name = name_of_this_worker()
         self._parent = parent
+        self._scheduler = Scheduler(restorer.engine, batch=config.batch)
+        self._lanes = Lanes(config.jobs, config.max_pixels)
+        self._ended = threading.Event()
         self.leave = threading.Event()
         self.stop = threading.Event()
 
     def run(self) -> None:
         """Works until told to stop."""
         looked = float("-inf")
-        while not self.leave.is_set() and not self.stop.is_set() and not self._orphaned():
-            try:
-                if monotonic() - looked >= min(1.0, self._config.lease / 4):
-                    looked = monotonic()
-                    self._observer.look(self._clock.now())
-                if not self.work():
-                    self.leave.wait(IDLE)
-            except (StoreBroken, StoreFull) as error:
-                log.warning("worker pauses: %s", error)
-                self.leave.wait(PAUSE)
+        running: set[Future[None]] = set()
+        with ThreadPoolExecutor(self._config.jobs, thread_name_prefix="job") as pool:
+            while not self.leave.is_set() and not self.stop.is_set() and not self._orphaned():
+                try:
+                    if monotonic() - looked >= min(1.0, self._config.lease / 4):
+                        looked = monotonic()
+                        self._observer.look(self._clock.now())
+                    over = {each for each in running if each.done()}
+                    running -= over
+                    for each in over:
+                        each.result()  # raises what is wrong with the disk or the database
+                    taken = self._take()
+                    if taken is not None:
+                        running.add(pool.submit(self._do, *taken))
+                    elif self._ended.wait(IDLE):
+                        self._ended.clear()
+                except (StoreBroken, StoreFull) as error:
+                    log.warning("worker pauses: %s", error)
+                    self.leave.wait(PAUSE)
 
     def _orphaned(self) -> bool:
         return self._parent is not None and os.getppid() != self._parent
 
     def work(self) -> bool:
-        """Does one job, if there is one; whether there was."""
-        job = self._store.claim(self._name, self._clock.now())
-        if job is None:
-            return False
-        began = time.perf_counter()
+        """Does one job, here and now, if there is one; whether there was."""
+        taken = self._take()
+        if taken is not None:
+            self._do(*taken)
+        return taken is not None
+
+    def _take(self) -> tuple[Job, Lane] | None:
+        """The next job and its lane, if there is one for a free lane."""
+        widest = self._lanes.widest()
+        job = widest and self._store.claim(self._name, self._clock.now(), widest.most)
+        return (job, self._lanes.enter(job.cost)) if job else None
+
+    def _do(self, job: Job, lane: Lane) -> None:
+        """Does a job, however it ends. Raises what is wrong with the disk or the database."""
         try:
-            self._do(job, began)
+            self._finish(job)
         except LostLease:
             log.info("job %s was deleted or taken over", job.id)
         except _Stopping:
@@ -83,7 +109,9 @@ class Worker:
         except (StoreFull, StoreBroken):
             if self._release(job):
                 raise
-        return True
+        finally:
+            self._lanes.leave(lane)
+            self._ended.set()
 
     def _release(self, job: Job) -> bool:
         """Gives the job back; where not even that is possible, its lease runs out by itself.
@@ -98,7 +126,8 @@ class Worker:
             log.warning("job %s could not be given back; its lease will run out", job.id)
         return True
 
-    def _do(self, job: Job, began: float) -> None:
+    def _finish(self, job: Job) -> None:
+        began = self._lanes.clock()
         self._folders.tidy(job.folder)
         outcome = self._made_before(job)
         seconds = None
@@ -110,7 +139,7 @@ class Worker:
             except Exception as error:
                 self._fail(job, error)
                 return
-            seconds = time.perf_counter() - began
+            seconds = self._lanes.clock() - began
         self._store.finish(job, outcome, self._clock.now(), seconds)
         log.info("job %s is done", job.id)
 
@@ -140,6 +169,7 @@ class Worker:
                 self._folders,
                 self._restorer,
                 watch,
+                run=self._scheduler.run,
                 max_memory=self._config.max_memory,
             )
 

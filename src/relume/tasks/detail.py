@@ -21,6 +21,9 @@ BANDS = 3
 _FLOOR = np.float32((0.5 / 255) ** 2)
 _WINDOW = 4  # dilations of the smoothing that makes an energy local: a standard deviation of about 9 pixels
 _STRONGEST = 4.0
+_SHIFT = np.float32(8)  # brings logarithms of energies near 0
+_NOTHING = np.log(_FLOOR) + _SHIFT
+_PLENTY = np.float32(np.log(16))  # a change of two levels of 8 bits
 _TAPS = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 
 
@@ -69,7 +72,7 @@ def features(clean: Array, seen: Array) -> Array:
     The bands of the restored picture and those of what restoring took away (noise and damage, and with them
     some detail), their squares and products.
     """
-    first = [f + np.float32(8) for f in (*energies(clean), *energies(seen - clean))]
+    first = [f + _SHIFT for f in (*energies(clean), *energies(seen - clean))]
     second = [a * b for i, a in enumerate(first) for b in first[i:]]
     return np.stack([np.ones_like(first[0]), *first, *second], axis=2)
 
@@ -87,8 +90,11 @@ class Detail:
 
     def gains(self, clean: Array, seen: Array) -> Array:
         """By what to multiply each band: H×W×BANDS, from 1 to 4."""
-        lacking = features(clean, seen) @ self.weights.T
-        return np.asarray(np.exp(np.clip(lacking / 2, 0, np.log(_STRONGEST))), dtype=np.float32)
+        found = features(clean, seen)
+        lacking = np.clip(found @ self.weights.T / 2, 0, np.log(_STRONGEST))
+        # What was taken away, over the floor: where nothing was, nothing is lost.
+        taken = found[..., 1 + BANDS : 1 + 2 * BANDS].max(axis=2, keepdims=True) - _NOTHING
+        return np.asarray(np.exp(np.clip(taken / _PLENTY, 0, 1) * lacking), dtype=np.float32)
 
 
 def amplify(

@@ -1,6 +1,6 @@
 r"""Before and after the nets: channels, grey pictures, and what is to be kept."""
 
-__all__ = ["THRESHOLD", "Spread", "finish", "is_grey", "mask_from", "preserve", "three_channels"]
+__all__ = ["THRESHOLD", "Spread", "finish", "is_grey", "mask_from", "preserve", "three_channels", "weight_of"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,15 +52,22 @@ def is_grey(picture: Array) -> bool:
     return bool(np.abs(picture - picture.mean(axis=2, keepdims=True)).max() < 2.5 / 255)
 
 
+def weight_of(mask: Array) -> Array:
+    """How much of the clean picture :func:`preserve` takes at each pixel, H×W in [0,1].
+
+    1 in the damage, a soft border, and exactly 0 beyond 6 pixels from it.
+    """
+    damaged = PilImage.fromarray(((mask > THRESHOLD) * 255).astype(np.uint8))
+    grown = damaged.filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.BoxBlur(2))
+    return np.asarray(grown, dtype=np.float32) / np.float32(255)
+
+
 def preserve(toned: Array, clean: Array, mask: Array) -> Array:
     """The clean picture in and near the damage, the toned original elsewhere, a soft border between.
 
     Beyond 6 pixels from the damage the result is the toned original, exactly.
     """
-    damaged = PilImage.fromarray(((mask > THRESHOLD) * 255).astype(np.uint8))
-    grown = damaged.filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.BoxBlur(2))
-    weight = (np.asarray(grown, dtype=np.float32) / np.float32(255))[..., None]
-    return np.asarray(toned + weight * (clean - toned), dtype=np.float32)
+    return np.asarray(toned + weight_of(mask)[..., None] * (clean - toned), dtype=np.float32)
 
 
 def finish(image: Image, clean: Array) -> Image:

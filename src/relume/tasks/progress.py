@@ -19,6 +19,8 @@ Progress = Callable[[int, int], None]
 class Moment:
     """One evaluation of the net is done. All counts start at 1.
 
+    ``done`` counts the evaluations of all tiles and samples; several tiles may be under way at once, so
+    ``tile`` and ``step`` need not come in order.
     ``clean`` is the net's present idea of the tile: h×w×3 float32 sRGB, as the net gave it (about [0,1]). Its
     upper left pixel is row ``y``, column ``x`` of the picture; where the picture is smaller than a tile it
     reaches beyond.
@@ -30,6 +32,7 @@ class Moment:
     tiles: int
     sample: int
     samples: int
+    done: int
     y: int
     x: int
     clean: NDArray[np.float32]
@@ -38,11 +41,10 @@ class Moment:
     def share(self) -> float:
         """How much of all evaluations is done, in (0,1].
 
-        >>> Moment(1, 2, 3, 4, 1, 1, 0, 0, np.zeros((1, 1, 3), np.float32)).share
+        >>> Moment(1, 2, 3, 4, 1, 1, 5, 0, 0, np.zeros((1, 1, 3), np.float32)).share
         0.625
         """
-        before = ((self.sample - 1) * self.tiles + self.tile - 1) * self.steps
-        return (before + self.step) / (self.samples * self.tiles * self.steps)
+        return self.done / (self.samples * self.tiles * self.steps)
 
 
 Observe = Callable[[Moment], None]
@@ -54,29 +56,24 @@ class Passes:
 
     def __init__(self, passes: int, progress: Progress | None, observe: Observe | None) -> None:
         self._passes, self._progress, self._observe = passes, progress, observe
-        self._pass, self._tile = 0, 0
+        self._pass, self._done = 0, 0
         self._places: Sequence[Tile] = ()
 
     def begin(self, places: Sequence[Tile]) -> None:
-        """The next pass begins; its tiles come in the order of ``places``."""
+        """The next pass begins; its tiles are those of ``places``."""
         self._pass += 1
-        self._tile, self._places = 0, places
+        self._places = places
 
-    def evaluated(self, step: int, steps: int, clean: NDArray[np.float32]) -> None:
-        """The net was asked once about the present tile, and answered with 1×3×h×w."""
+    def evaluated(self, tile: int, step: int, steps: int, clean: NDArray[np.float32]) -> None:
+        """The net was asked once about a tile (of ``places``, from 0 on), and answered with 1×3×h×w."""
+        self._done += 1
         if self._observe is not None:
-            place = self._places[self._tile]
-            total = len(self._places)
-            picture = clean[0].transpose(1, 2, 0)
-            self._observe(
-                Moment(
-                    step, steps, self._tile + 1, total, self._pass, self._passes, place.y, place.x, picture
-                )
-            )
+            place = self._places[tile]
+            at = (step, steps, tile + 1, len(self._places), self._pass, self._passes, self._done)
+            self._observe(Moment(*at, place.y, place.x, clean[0].transpose(1, 2, 0)))
 
     def tile_done(self, done: int, total: int) -> None:
-        """The present tile is done."""
-        self._tile = done
+        """So many tiles of this pass are done."""
         if self._progress is not None:
             self._progress((self._pass - 1) * total + done, self._passes * total)
 

@@ -7,7 +7,7 @@ evaluation or a short residual-shift chain; the rest of the picture never enters
 __all__ = ["Restoration", "Restorer"]
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -15,24 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relume import bundle as bundles
-from relume import engines, tiles
+from relume import engines
 from relume.diffusion import (
     ResidualShift,
     Table,
-    begin,
     residual_shift_deterministic,
     residual_shift_posterior,
-    sample,
 )
 from relume.engines import Engine
 from relume.errors import OutOfMemory, UsageError
 from relume.image import Image
-from relume.tasks.detail import Detail, amplify
-from relume.tasks.field import noise_at
-from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels
+from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
+from relume.tasks.local import Job, Local
 from relume.tasks.progress import Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
+from relume.tasks.steps import Run
 from relume.tasks.tone import Tone, ToneTransform, apply_transform, cautious, colour, thumbnail
 
 Array = NDArray[np.float32]
@@ -41,6 +39,7 @@ Array = NDArray[np.float32]
 # that is cut into tiles and the result, all float32; and what the rest costs whatever the picture.
 BYTES_PER_PIXEL = 100
 BYTES_FIXED = 700 * 2**20
+BYTES_PER_ANSWER = 4 * 4 * 2  # the first answers of a chain, where they are kept; tiles overlap
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ class Restorer:
         # It runs on the same engine, so that one runtime is loaded and not two.
         tone = partial(load, "tone", engine=self.engine.name, precision="f32")
         self._tone: Engine | None = tone() if "tone" in self.bundle.card["graphs"] else None
-        detail = self.bundle.card.get("detail")
-        self._detail = Detail.from_card(detail["weights"]) if detail else None
+        self._local = Local(self.engine, self.bundle.card)
 
     def restore(
         self,
@@ -107,11 +105,14 @@ class Restorer:
         mask: Array | None = None,
         progress: Progress | None = None,
         observe: Observe | None = None,
+        run: Run | None = None,
     ) -> Restoration:
         """Restore one picture.
 
         ``mask`` (H×W in [0,1]) says where the damage is and replaces the net's own search. ``progress`` is
         called after each tile, ``observe`` after each evaluation; what they raise stops the work there.
+        ``run`` says who evaluates: this thread alone, or a :class:`~relume.tasks.Scheduler`'s ``run``, which
+        pictures in other threads share.
 
         Raises
         ------
@@ -122,18 +123,31 @@ class Restorer:
         """
         self._check(image, settings, mask)
         watch = Stopwatch()
+        side, overlap = self.tiling(image.height, image.width, settings)
+        self._local.prepare(side)
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture, settings.tone))
         grey = image.gray or is_grey(picture)
         del picture
         watch.lap("tone")
         tables = self._tables(settings)
-        tracker = Passes(len(tables), progress, observe)
+        # Where the mask has no weight, what is preserved shows nothing of the net's work: tiles without any
+        # are left out. The first evaluations of a chain know the mask already, and are not made again.
+        answers: dict[int, Array] = {}
+        look = settings.preserve and mask is None and settings.mask == "auto" and tables[0].evaluations > 1
+        tracker = Passes(len(tables) + look, progress, observe)
         seen = mask
+        if look:
+            first = replace(tables[0], steps=tables[0].steps[:1])
+            job = Job(first, side, overlap, seed=settings.seed, answers=answers)
+            seen = np.ascontiguousarray(self._local(toned, None, job, tracker, run)[..., 3])
         spread = Spread()
         drawn = []
         for number, table in enumerate(tables):
-            result = self._run(toned, mask, table, settings, settings.seed + number, tracker)
+            shown = weight_of(seen) if settings.preserve and seen is not None else None
+            told = answers if look and number == 0 else None
+            job = Job(table, side, overlap, settings.seed + number, 1 - settings.fidelity, told)
+            result = self._local(toned, mask, job, tracker, run, shown=shown)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
                 found = np.ascontiguousarray(result[..., 3])
@@ -178,8 +192,8 @@ class Restorer:
     def local(self, picture: Array) -> tuple[Array, Array]:
         """What the local net makes of an H×W×3 picture, and the toned picture that it was shown."""
         toned = apply_transform(picture, self.transform(picture))
-        settings = Settings()
-        result = self._run(toned, None, self._tables(settings)[0], settings, 0, Passes(1, None, None))
+        job = Job(self._tables(Settings())[0], *self.tiling(*picture.shape[:2]))
+        result = self._local(toned, None, job, Passes(1, None, None))
         return np.clip(result[..., :3], 0, 1), toned
 
     def detect(
@@ -189,12 +203,13 @@ class Restorer:
         tile: int | None = None,
         progress: Progress | None = None,
         observe: Observe | None = None,
+        run: Run | None = None,
     ) -> Array:
-        """The probability of damage, H×W float32 in [0,1]."""
-        settings = Settings(tile=tile)
+        """The probability of damage, H×W float32 in [0,1]; the rest is as in :meth:`restore`."""
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture))
-        found = self._run(toned, None, None, settings, 0, Passes(1, progress, observe))[..., 3]
+        job = Job(None, *self.tiling(image.height, image.width, Settings(tile=tile)))
+        found = self._local(toned, None, job, Passes(1, progress, observe), run)[..., 3]
         return np.ascontiguousarray(found)
 
     def __call__(
@@ -251,7 +266,8 @@ class Restorer:
                 f"the mask is {mask.shape[1]}×{mask.shape[0]} and the picture {image.width}×{image.height}: "
                 "they must have one size"
             )
-        needed = BYTES_FIXED + image.height * image.width * BYTES_PER_PIXEL
+        each = BYTES_PER_PIXEL + BYTES_PER_ANSWER * (settings.preserve and settings.evaluations > 1)
+        needed = BYTES_FIXED + image.height * image.width * each
         if settings.max_memory is not None and needed > settings.max_memory:
             raise OutOfMemory(
                 f"this picture of {image.height * image.width / 1e6:.1f} megapixels needs about "
@@ -265,89 +281,11 @@ class Restorer:
         noise = 1 - settings.fidelity
         if settings.draws > 1:  # samples differ by their noise: fully faithful ones would all be the same
             noise = noise or 0.5
-        elif self._detail is not None:  # a single picture gets its detail back without any
+        elif self._local.detail is not None:  # a single picture gets its detail back without any
             noise = 0.0
         schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), full * noise)
         make = residual_shift_posterior if schedule.kappa > 0 else residual_shift_deterministic
         return [make(schedule, steps) for _ in range(settings.draws)]
-
-    def _run(
-        self,
-        toned: Array,
-        mask: Array | None,
-        table: Table | None,
-        settings: Settings,
-        seed: int,
-        passes: Passes,
-    ) -> Array:
-        """All tiles: H×W×3 and a mask → H×W×4, the clean picture and the probability of damage.
-
-        Without a table the net is asked once, for the damage.
-        """
-        h, w = toned.shape[:2]
-        size, overlap = self.tiling(h, w, settings)
-        multiple = int(self.bundle.card.get("multiple_of", 1))
-        if size < multiple or size % multiple:
-            raise UsageError(f"a tile side of {size} does not fit this model: use a multiple of {multiple}")
-        planes = [toned, np.zeros((h, w, 1), np.float32) if mask is None else mask[..., None]]
-        if table is not None and _noisy(table):
-            rows, columns = np.indices((h, w), dtype=np.float32)
-            planes += [rows[..., None], columns[..., None]]
-        stack = np.concatenate(planes, axis=2)
-        passes.begin(tiles.grid(h, w, size, overlap))
-
-        # Damage weighed more than it is frequent when the net learned: that is undone, or it would cry wolf.
-        weight = self.bundle.card.get("damage_weight", 1.0)
-        prior = np.float32(np.log(weight))
-
-        def restore_tile(tile: Array) -> Array:
-            condition = np.ascontiguousarray(tile[..., :4].transpose(2, 0, 1))[None]
-            picture = np.ascontiguousarray(condition[:, :3])
-            if table is None:
-                out = np.asarray(self.engine(picture, condition, np.ones(1, np.float32)))
-                clean, logit = out[:, :3], out[:, 3:]
-                passes.evaluated(1, 1, clean)
-            else:
-                clean, logit = self._chain(table, picture, condition, tile, seed, passes)
-            probability = 1 / (1 + np.exp(-np.clip(logit - prior, -30, 30)))
-            both: Array = np.concatenate([clean, probability], axis=1)[0].transpose(1, 2, 0)
-            if self._detail is not None and table is not None and settings.fidelity < 1:
-                amount = 1 - settings.fidelity
-                both[..., :3] = amplify(both[..., :3], tile[..., :3], self._detail, amount, both[..., 3])
-            return both
-
-        return tiles.apply(restore_tile, stack, tile=size, overlap=overlap, progress=passes.tile_done)
-
-    def _chain(
-        self, table: Table, picture: Array, condition: Array, tile: Array, seed: int, passes: Passes
-    ) -> tuple[Array, Array]:
-        logits: list[Array] = []
-
-        def denoise(x: Array, t: float, condition: Array) -> Array:
-            out = np.asarray(self.engine(x, condition, np.full(1, t, np.float32)))
-            logits.append(out[:, 3:])
-            return np.ascontiguousarray(out[:, :3])
-
-        noise = None
-        if _noisy(table):
-            rows, columns = (np.rint(tile[..., c]).astype(np.int64) for c in (4, 5))
-            noise = lambda step: noise_at(rows, columns, seed=seed, step=step)[None]  # noqa: E731
-        start = begin(table, y=picture, noise=noise)
-        clean = sample(
-            table,
-            denoise,
-            start,
-            condition=condition,
-            y=picture,
-            noise=noise,
-            callback=lambda k, x, x0: passes.evaluated(k, len(table.steps), x0),
-        )
-        return np.asarray(clean, dtype=np.float32), logits[0]
-
-
-def _noisy(table: Table) -> bool:
-    """Whether noise enters anywhere, the start included."""
-    return table.stochastic or table.start.noise != 0
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:

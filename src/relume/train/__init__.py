@@ -1,7 +1,7 @@
 r"""Learning: pairs made on the fly, losses, one loop, a frozen recipe per net.
 
 >>> sorted(TRAINABLE)
-['ddpm', 'generator', 'photo', 'photo-tone']
+['ddpm', 'generator', 'latent-clean', 'latent-map', 'latent-old', 'photo', 'photo-tone']
 """
 
 __all__ = ["TRAINABLE", "Run", "TrainConfig", "train"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from relume.errors import TrainingError
 from relume.nets import build
 from relume.nets.blocks import Block
+from relume.nets.pix2pix import PatchNet
 
 Weights = dict[str, Tensor]
 
@@ -110,7 +111,7 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     """Start ``net`` and ``average`` from the average of a checkpoint, also one of a shallower net.
 
     Blocks that the checkpoint does not know become identities, so that the grown net computes what the small
-    one did; their names are returned.
+    one did; a judge, which is no part of what is computed, begins afresh. Their names are returned.
 
     Raises
     ------
@@ -130,19 +131,20 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     except (RuntimeError, KeyError) as error:
         raise TrainingError(f"{path} belongs to another net: start from one of the same widths") from error
     for name in grown:
-        silenced: Any = modules[name]
-        silenced.silence()
+        added = modules[name]
+        if isinstance(added, Block):
+            added.silence()
     for name, value in net.state_dict().items():
         average[name].copy_(value)
     return grown
 
 
 def _block_of(parameter: str, modules: dict[str, nn.Module]) -> str:
-    """The block that ``parameter`` belongs to."""
+    """The block or the judge that ``parameter`` belongs to."""
     name = parameter
     while "." in name:
         name = name.rpartition(".")[0]
-        if isinstance(modules[name], Block):
+        if isinstance(modules[name], Block | PatchNet):
             return name
     raise KeyError(parameter)
 

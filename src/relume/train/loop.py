@@ -37,7 +37,8 @@ class Run:
     ``device`` is ``auto``, ``cpu`` or ``cuda``; ``precision`` is ``auto``, ``f32`` or ``bf16``; ``workers``
     is the number of processes that make pairs; ``save_every`` and ``look_every`` count steps. ``init`` is a
     checkpoint whose averaged weights a fresh run starts from (of this net, or of one with fewer blocks); it
-    is not read where ``out`` holds a checkpoint.
+    is not read where ``out`` holds a checkpoint. ``old`` is a folder of genuine old photographs, for recipes
+    that learn from them too; none are held out.
 
     Raises
     ------
@@ -54,6 +55,7 @@ class Run:
     save_every: int = 500
     look_every: int = 1000
     init: Path | None = None
+    old: Path | None = None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -116,14 +118,19 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     start = _resume(config, run, net, average, optimizer, report)
     training, held_out = split_photos(find_photos(run.data, exclude=config.exclude), seed=config.seed)
     photos, held = (_photos(files, config, report) for files in (training, held_out))
+    old = _photos(find_photos(run.old), config, report) if run.old is not None else None
     if not len(photos):
         raise TrainingError(f"no photograph in {run.data} can be read: name another folder")
     report(f"{len(photos)} photographs to learn from, {len(held)} held out")
     forward = torch.compile(net) if run.compiled else net
     wrapped, prepared = accelerator.prepare(forward, optimizer)
     log = _Log(run.out, config, start, report) if accelerator.is_main_process else None
+    made = _batches(config, run, photos, old, accelerator, start)
     # Closed on the way out, so that the processes which make pairs end before train does.
-    with _Interrupt() as interrupt, closing(_batches(config, run, photos, accelerator, start)) as batches:
+    with (
+        _Interrupt() as interrupt,
+        closing(made) as batches,
+    ):
         for step, batch in batches:
             figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim)
             last = step + 1 == config.steps
@@ -188,7 +195,7 @@ def _resume(
     if found is None:
         if run.init is not None:  # checked against the net alone: the recipe may be another
             grown = initialise(run.init, net=net, average=average)
-            report(f"starts from {run.init}" + (f", with {len(grown)} new blocks" if grown else ""))
+            report(f"starts from {run.init}" + (f", with {len(grown)} new parts" if grown else ""))
         return 0
     step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer)
     facts = {"settings": {}, **facts}  # runs of before objectives had settings have the default ones
@@ -203,7 +210,12 @@ def _resume(
 
 
 def _batches(
-    config: TrainConfig, run: Run, photos: Photos, accelerator: Accelerator, start: int
+    config: TrainConfig,
+    run: Run,
+    photos: Photos,
+    old: Photos | None,
+    accelerator: Accelerator,
+    start: int,
 ) -> Generator[tuple[int, dict[str, Tensor]], None, None]:
     data = Batches(
         photos,
@@ -212,6 +224,7 @@ def _batches(
         batch=config.batch,
         seed=config.seed,
         process=accelerator.process_index,
+        old=old,
     )
     steps = range(start, config.steps)
     loader = DataLoader(

@@ -91,11 +91,21 @@ class Batches(Dataset[Batch]):
 
     ``clean``, ``damaged`` and ``faded`` (tone damage alone) are (B,3,H,W), ``mask`` is (B,1,H,W), ``noise``
     standard normal like ``clean``, and ``dice`` (B,8) uniform numbers for whatever the objective draws.
+    With ``old``, genuine old photographs, ``real`` holds half as many crops of them as they are.
     """
 
     def __init__(
-        self, photos: Photos, *, pair: str, size: int, batch: int, seed: int, process: int = 0
+        self,
+        photos: Photos,
+        *,
+        pair: str,
+        size: int,
+        batch: int,
+        seed: int,
+        process: int = 0,
+        old: Photos | None = None,
     ) -> None:
+        self.old = old
         self.photos, self.make, self.size, self.batch = photos, PAIRS[pair], size, batch
         self.seed, self.process = seed, process
 
@@ -110,7 +120,7 @@ class Batches(Dataset[Batch]):
         )
         noise = rng.standard_normal(tuple(clean.shape), dtype=np.float32)
         dice: Any = rng.random((self.batch, 8), dtype=np.float32)
-        return {
+        found = {
             "clean": clean,
             "damaged": damaged.pictures,
             "faded": faded.pictures,
@@ -118,3 +128,7 @@ class Batches(Dataset[Batch]):
             "noise": torch.from_numpy(noise),
             "dice": torch.from_numpy(dice),
         }
+        if self.old is not None:  # drawn last: the other numbers are the same without
+            real = [self.old.crop(self.size, rng) for _ in range(max(1, self.batch // 2))]
+            found["real"] = torch.from_numpy(np.stack(real).transpose(0, 3, 1, 2).copy())
+        return found

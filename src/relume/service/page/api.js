@@ -58,6 +58,7 @@ export async function submit(form, onWait) {
 export const states = async (ids) => (await call(`jobs?${ids.map((id) => `id=${id}`).join("&")}`)).json();
 export const remove = (id) => call(`jobs/${id}`, { method: "DELETE" });
 export const blob = async (path) => (await call(path)).blob();
+export const sent = (id) => blob(`jobs/${id}/picture`);
 export const screen = (id, of) => blob(`jobs/${id}/screen?of=${of}`);
 
 /** Reads server-sent events; `told(event, job)` is called for each. Ends with the job. */

@@ -25,6 +25,8 @@ const photos = new Photos($("#photos"), {
   gone: (photo) => { if (photo === viewer.photo) viewer.hide(); },
 });
 
+photos.goOn().catch(tell);
+
 function tell(problem) {
   $("#problem").textContent = problem?.message ?? "";
   $("#problem").hidden = !problem;

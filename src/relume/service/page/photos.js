@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 
 const EVERY = 1500; // milliseconds between two looks at the jobs that are not followed
+const KEPT = "photos"; // what this tab knows of its jobs; it is gone with the tab
 
 export class Photos {
   /** `options()` gives the form fields of new jobs; `show(photo)` is called when one is to be seen. */
@@ -14,11 +15,35 @@ export class Photos {
   }
 
   add(file) {
-    const photo = new Photo(file, this);
+    this.take(new Photo(file, this)).send(this.options());
+  }
+
+  take(photo) {
     this.all.push(photo);
     this.list.append(photo.element);
-    photo.send(this.options());
     return photo;
+  }
+
+  /** Writes down which job belongs to which name: the service has the rest. */
+  keep() {
+    const known = this.all.filter((photo) => photo.id);
+    const facts = known.map(({ file, id, ids }) => ({ name: file.name, id, ids: [...ids] }));
+    sessionStorage.setItem(KEPT, JSON.stringify(facts));
+  }
+
+  /** Goes on with what this tab had before it was loaded anew. */
+  async goOn() {
+    for (const { name, id, ids } of JSON.parse(sessionStorage.getItem(KEPT) ?? "[]")) {
+      const photo = this.take(new Photo({ name }, this));
+      Object.assign(photo, { id, ids: new Set(ids) });
+      photo.set("queued", "asking the service …");
+      api.screen(id, "before").then((blob) => {
+        photo.shown = blob;
+        if (!photo.done) photo.picture(blob);
+      }, () => {});
+    }
+    await this.look();
+    this.watch();
   }
 
   /** One stream a tab, for the photograph whose turn it is: a browser keeps only few connections to a host. */
@@ -54,6 +79,7 @@ export class Photos {
 
   drop(photo) {
     this.all = this.all.filter((each) => each !== photo);
+    this.keep();
     photo.element.remove();
     this.gone(photo);
   }
@@ -85,13 +111,16 @@ class Photo {
   async send(fields, mask = null) {
     this.set("sending", "sending …");
     const form = new FormData();
-    form.append("picture", this.file, "picture"); // its name is nobody's business
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
     if (mask) form.append("mask_picture", mask, "mask");
     try {
+      // After the page was loaded anew only the service has the picture.
+      const sent = this.file instanceof Blob ? this.file : await api.sent(this.id);
+      form.append("picture", sent, "picture"); // its name is nobody's business
       const job = await api.submit(form, (why) => this.set("sending", why));
       this.ids.add(job.id);
       this.id = job.id;
+      this.photos.keep();
       if (this.state === "cancelled") return void this.forget();
       this.told(job.state === "done" || job.state === "failed" ? job.state : "state", job);
       this.photos.watch();

@@ -99,6 +99,17 @@ async def result(
 
 
 @router.get(
+    "/{id}/picture",
+    response_class=Response,
+    responses={**picture_answer("the picture, byte for byte"), **PROBLEMS(401, 404, 503)},
+)
+async def picture(id: str, service: Served) -> Response:
+    """The picture as it was sent."""
+    job = await service.job(id)
+    return Response(await service.bytes_of(job, job.request["upload"]), media_type=job.request["type"])
+
+
+@router.get(
     "/{id}/screen",
     response_class=Response,
     responses={**picture_answer("PNG or JPEG"), **PROBLEMS(401, 404, 409, 503)},

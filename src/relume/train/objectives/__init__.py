@@ -4,23 +4,37 @@ r"""What is asked of a net: (net, batch) → loss and the figures to log.
 0.0
 """
 
-__all__ = ["OBJECTIVES", "Objective", "objective", "Distil", "MatchTone", "PredictNoise", "Restore"]
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "objective",
+    "Autoencode",
+    "Distil",
+    "MatchTone",
+    "PredictNoise",
+    "Restore",
+    "Translate",
+]
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from relume.errors import UsageError
+from relume.train.objectives.autoencode import Autoencode
 from relume.train.objectives.distil import Distil
 from relume.train.objectives.noise import PredictNoise
 from relume.train.objectives.objective import Objective
 from relume.train.objectives.restore import Restore
 from relume.train.objectives.tone import MatchTone
+from relume.train.objectives.translate import Translate
 
 OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
     "restore": Restore,
     "tone": MatchTone,
     "epsilon": PredictNoise,
     "distil": Distil,
+    "autoencode": Autoencode,
+    "translate": Translate,
 }
 
 

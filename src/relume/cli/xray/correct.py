@@ -1,0 +1,256 @@
+r"""``relume xray correct``: raw images over their background."""
+
+__all__ = ["add", "run"]
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relume.cli.console import Console, Progress, say
+from relume.cli.options import Subparsers, add_talk
+from relume.cli.xray.inputs import (
+    add_measured,
+    add_mode,
+    check_output,
+    check_thickness,
+    checksums,
+    dark_of,
+    opened,
+    warn_fringes,
+)
+from relume.errors import ImageError, RelumeError, UsageError
+
+if TYPE_CHECKING:
+    from relume.background import Estimator
+    from relume.scan import Scan
+    from relume.tasks.correct import Corrected
+    from relume.tasks.xray_report import Shown
+
+_EPILOG = """\
+methods: pix2pix (the trained model), flat (a reference of the same moment), stale-flat (one of another day:
+its shape is used, not its counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic
+(all frames of all inputs), eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder.
+HDF5 and NeXus hold the background, and the error and thickness where asked for.
+"""
+_SHOWN = 6  # frames on a report
+_WRITTEN = (".h5", ".hdf5", ".nxs", ".tif", ".tiff")
+
+
+def add(subparsers: "Subparsers") -> None:
+    """Declares the command."""
+    parser = subparsers.add_parser(
+        "correct",
+        help="divide raw images by their background",
+        description="Estimates the background of raw X-ray images and divides it out, in linear float32.",
+        epilog=_EPILOG,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="RAW",
+        help=".xrm, .txrm, HDF5, NeXus, TIFF, or a folder of tiles",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a file or a folder")
+    parser.add_argument("--method", default="pix2pix", metavar="NAME", help="see below (default: pix2pix)")
+    add_measured(parser)
+    parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
+    add_mode(parser)
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="pictures, profiles and flatness, as .html or .png"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    add_talk(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Corrects; one bad file does not stop the others."""
+    from relume.tasks import correct
+    from relume.tasks.xray_report import check_name
+
+    check_thickness(args)
+    jobs = _jobs(args)
+    if args.report is not None:
+        check_name(args.report)
+        check_output(args.report, overwrite=args.overwrite)
+    method = correct.method(args.method)
+    console = Console.of(args)
+    scans, failed = _opened(jobs, method, args)
+    references = _series(scans) if method.needs == "tiles" else []
+    shown: list[Shown] = []
+    progress = Progress(len(scans), console)
+    for source, scan in scans.items():
+        progress.begin(source.name)
+        try:
+            shown += _one(scan, jobs[source], method, references, args, progress)
+            progress.end()
+            console.note(f"{source} → {jobs[source]}  {method.name}, {len(scan.frames)} frames")
+        except RelumeError as error:
+            progress.end()
+            failed[source] = error
+            say(str(error))
+    progress.close()
+    if args.report is not None and shown:
+        _report(shown, args)
+        console.note(str(args.report))
+    if len(failed) == len(jobs):
+        return next(iter(failed.values())).exit_code
+    return ImageError.exit_code if failed else 0
+
+
+def _jobs(args: argparse.Namespace) -> dict[Path, Path]:
+    """Input → output.
+
+    Raises:
+        UsageError: two results would have one name, or a result the name of an input.
+        OutputExists: something stands there.
+    """
+    single = args.output.suffix.lower() in _WRITTEN and not args.output.is_dir()
+    if single and len(args.inputs) > 1:
+        raise UsageError("several inputs need a folder: give -o a name without an ending")
+    targets = [args.output if single else args.output / f"{path.stem}.h5" for path in args.inputs]
+    if len(set(targets)) < len(targets):
+        raise UsageError("two inputs have one name: correct them one by one")
+    if {path.resolve() for path in targets} & {path.resolve() for path in args.inputs}:
+        raise UsageError("an input would be replaced by its result: choose another -o")
+    for target in targets:
+        check_output(target, overwrite=args.overwrite)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return dict(zip(args.inputs, targets, strict=True))
+
+
+def _opened(
+    jobs: dict[Path, Path], method: "Estimator", args: argparse.Namespace
+) -> "tuple[dict[Path, Scan], dict[Path, RelumeError]]":
+    scans, failed = {}, {}
+    for source in jobs:
+        try:
+            scan = opened(
+                source, args, needs_flats=method.needs == "flats", stale=method.name == "stale-flat"
+            )
+            if method.needs == "flats" and scan.flats is None:
+                raise UsageError(f"{source} holds no flat frames: give --reference, or another --method")
+            scans[source] = scan
+        except RelumeError as error:
+            failed[source] = error
+            say(str(error))
+    return scans, failed
+
+
+def _series(scans: "dict[Path, Scan]") -> list[Any]:
+    """Frames of all inputs of the commonest size, evenly chosen, 64 at most.
+
+    Raises:
+        UsageError: fewer than three: what is common could not be told from what is sample.
+    """
+    from relume.tasks.correct import TILES
+
+    sizes = [scan.frames.size for scan in scans.values()]
+    size = max(set(sizes), key=sizes.count) if sizes else None
+    places = [
+        (scan, i) for scan in scans.values() if scan.frames.size == size for i in range(len(scan.frames))
+    ]
+    if len(places) < 3:
+        raise UsageError("the method needs a series of three frames or more; give them all as RAW")
+    return [scan.frames[i] for scan, i in places[:: -(-len(places) // TILES)]]
+
+
+def _one(
+    scan: "Scan",
+    target: Path,
+    method: "Estimator",
+    references: list[Any],
+    args: argparse.Namespace,
+    progress: Progress,
+) -> "list[Shown]":
+    """Corrects the frames of one input, and keeps some of them to show."""
+    import numpy as np
+
+    from relume.scan import Provenance, write
+    from relume.tasks import correct
+    from relume.tasks.xray_report import Shown
+
+    dark = dark_of(scan, args.dark)
+    if not np.any(dark) and not args.quiet:
+        say(f"note: {scan.path.name}: no dark level is known; without --dark densities come out too small")
+    flats = list(scan.flats) if scan.flats is not None and method.needs == "flats" else references
+    found = correct.correct(
+        scan.frames,
+        method=method,
+        dark=dark,
+        references=flats,
+        scale=scan.flat_scale,
+        uncertainty=args.uncertainty,
+    )
+    levels = np.zeros(len(scan.frames))
+    every = -(-len(scan.frames) // _SHOWN)
+    shown = []
+
+    def frames() -> Iterator[Any]:
+        for number, one in enumerate(found):
+            levels[number] = one.level
+            if number % every == 0 and args.report is not None:
+                raw = scan.frames[number] - dark
+                shown.append(
+                    Shown(f"{scan.path.name}, frame {number + 1}", raw, one.background, one.transmission)
+                )
+            yield _layers(one, scan, target, args)
+            progress.tiles(number + 1, len(scan.frames))
+
+    names, sums = checksums(scan)
+    how = Provenance(
+        method.name,
+        _parameters(method, dark, scan, args),
+        correct.gauge(method.name),
+        source=names,
+        checksums=sums,
+    )
+    extra = {} if _plain(target) else {"level": levels} | _places(scan)
+    write(target, frames(), how, extra=extra, pixel_size=scan.pixel_size, overwrite=args.overwrite)
+    return shown
+
+
+def _plain(target: Path) -> bool:
+    """Whether the file holds the frames alone."""
+    return target.suffix.lower() in (".tif", ".tiff")
+
+
+def _places(scan: "Scan") -> dict[str, Any]:
+    return {} if scan.positions is None else {"positions": scan.positions}
+
+
+def _layers(one: "Corrected", scan: "Scan", target: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from relume.tasks.correct import thickness
+
+    layers = {"data": one.transmission}
+    if not _plain(target):
+        layers["background"] = one.background
+    if one.sigma is not None:
+        layers["sigma"] = one.sigma
+    if args.thickness is not None:
+        layers["thickness"] = thickness(one.transmission, args.thickness)
+        warn_fringes(scan.path.name, one.transmission)
+    return layers
+
+
+def _parameters(method: "Estimator", dark: Any, scan: "Scan", args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    facts: dict[str, Any] = {
+        "dark": "none" if not np.any(dark) else args.dark or "frames of the file",
+        "dark mean": float(np.mean(dark)),
+        "mode": args.mode or "not told",
+    }
+    if method.needs == "flats":
+        facts |= {"reference": str(args.reference or "of the file"), "exposure ratio": scan.flat_scale}
+    if args.thickness is not None:
+        facts["attenuation per cm"] = args.thickness
+    return facts
+
+
+def _report(shown: "list[Shown]", args: argparse.Namespace) -> None:
+    from relume.tasks.xray_report import report
+
+    report(args.report, shown[:_SHOWN], method=args.method, overwrite=args.overwrite)

@@ -1,0 +1,146 @@
+r"""``relume xray mosaic``: overlapping tiles to one picture, without a shot of the empty field."""
+
+__all__ = ["add", "run"]
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relume.cli.console import Console, Progress
+from relume.cli.extras import need
+from relume.cli.options import Subparsers, add_talk, from_zero, number
+from relume.cli.xray.inputs import add_measured, check_output, checksums, dark_of, opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from relume.scan import Scan
+
+_EPILOG = """\
+Parts that are done lie in a hidden folder beside OUT until it is whole: the same command goes on after an
+interruption. Overlaps leave open a ramp and a bowl over the whole mosaic; what holds them, and how well, is
+in the provenance of OUT.
+"""
+_ASSUMED = 0.135  # of a tile, where nothing says how far they overlap; with the radius, 2 to 25 %
+_STAGES = ("registration", "field", "gains", "fusion")
+
+
+def add(subparsers: "Subparsers") -> None:
+    """Declares the command."""
+    parser = subparsers.add_parser(
+        "mosaic",
+        help="overlapping tiles to one picture",
+        description="Registers overlapping tiles, finds the light that they have in common, balances "
+        "their gains "
+        "in one solve and fuses them. Linear float32; 1 is the brightest part.",
+        epilog=_EPILOG,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "input", type=Path, metavar="FOLDER", help="tiles, with TileConfiguration.txt, or a mosaic .xrm"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".h5, .nxs or .tif")
+    parser.add_argument(
+        "--field",
+        default="gradients",
+        metavar="NAME",
+        help="the common light: gradients (default), location, hash-grid (needs torch); "
+        "a --reference overrides it",
+    )
+    add_measured(parser)
+    places = parser.add_argument_group("places")
+    places.add_argument(
+        "--overlap",
+        type=number(0.001, 0.9),
+        metavar="SHARE",
+        help=f"of a tile's side, where the tiles come without places (default: {_ASSUMED})",
+    )
+    places.add_argument(
+        "--radius",
+        type=from_zero,
+        metavar="N",
+        help="pixels around their places in which tiles are looked for; 0 believes the stage "
+        "(default: 1/16 tile)",
+    )
+    group = parser.add_argument_group("gauge")
+    group.add_argument("--mode", choices=("absorption", "zernike"), help="the contrast of the microscope")
+    group.add_argument(
+        "--gain-spread",
+        type=number(1e-4, 2),
+        metavar="X",
+        help="how far ln gains of tiles differ (default: 0.02 for --mode absorption, else 0.15)",
+    )
+    parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    add_talk(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes a mosaic."""
+    need("xray", "relume xray mosaic")
+    from relume.mosaic import Prior, Settings
+    from relume.mosaic.registration import GATE
+    from relume.tasks.mosaic import write_mosaic
+
+    check_output(args.output, overwrite=args.overwrite)
+    console = Console.of(args)
+    scan = opened(args.input, args, needs_flats=args.reference is not None, stale=True)
+    dark = dark_of(scan, args.dark)
+    flat = scan.flats.mean() - dark if args.reference is not None and scan.flats is not None else None
+    assumed = _edge_to_edge(scan)
+    radius = (
+        args.radius
+        if args.radius is not None
+        else int(0.117 * min(scan.frames.size))
+        if assumed and args.overlap is None
+        else None
+    )
+    spread = args.gain_spread or (0.02 if args.mode == "absorption" else 0.15)
+    progress = Progress(len(_STAGES), console)
+
+    def tell(stage: str, done: int, total: int) -> None:
+        progress.begin(stage)
+        progress.at(_STAGES.index(stage), done / max(total, 1))
+
+    try:
+        made = write_mosaic(
+            scan,
+            args.output,
+            nominal=_nominal(scan, args.overlap, assumed=assumed),
+            dark=dark,
+            settings=Settings(args.field, radius, prior=Prior(gain=spread)),
+            flat=flat,
+            sigma=args.uncertainty,
+            checksums=checksums(scan),
+            overwrite=args.overwrite,
+            tell=tell,
+        )
+    finally:
+        progress.close()
+    found = made.solution
+    accepted = sum(link.ncc >= GATE for link in found.links)
+    size = f"{made.shape[1]}×{made.shape[0]}"
+    console.note(
+        f"{args.input} → {args.output}  {len(scan.frames)} tiles, {size}{', gone on' if made.resumed else ''}"
+    )
+    console.detail(
+        f"  {accepted} of {len(found.links)} links found; {found.balance.gauge.open_modes} modes left open"
+    )
+    return 0
+
+
+def _edge_to_edge(scan: "Scan") -> bool:
+    """Whether the places are no more than a guess, or those of a picture that was cut into tiles."""
+    return scan.grid is not None
+
+
+def _nominal(scan: "Scan", overlap: float | None, *, assumed: bool) -> "npt.NDArray[np.float64]":
+    from relume.errors import UsageError
+    from relume.tasks.mosaic import overlapping
+
+    if assumed:
+        return overlapping(scan, _ASSUMED if overlap is None else overlap)
+    if scan.positions is None:
+        raise UsageError(f"{scan.path} is no mosaic: it does not say where its frames lie")
+    return scan.positions

@@ -1,0 +1,61 @@
+r"""Tiles as logarithms of counts, a few of them kept."""
+
+__all__ = ["Looks", "Counts", "Field", "Level"]
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from relume.errors import UsageError
+
+Field = npt.NDArray[np.float64]
+Counts = Sequence[npt.NDArray[np.floating]] | Sequence[npt.NDArray[np.integer]]
+Level = Callable[[int], npt.NDArray[np.floating]]
+"""Tile number → ln counts less the tile's own gain and slow modes (H,W): the common field and the sample."""
+_FLOOR = 0.02  # of a tile's median: what is darker says nothing about the light
+
+
+class Looks:
+    """ln counts of tiles (H,W), less their dark level; the last ones used stay in memory.
+
+    What is below 2 % of a tile's median is raised to that, so that a dead pixel has a logarithm.
+
+    Args:
+        tiles: (H,W) counts of one size, each read when it is asked for.
+        dark: what the detector gives without light, a number or (H,W).
+        keep: how many tiles are kept. Neighbours come by twice when two rows are.
+
+    Raises:
+        UsageError: there is no tile, or one is dark or of another size.
+    """
+
+    def __init__(self, tiles: Counts, dark: npt.NDArray[np.floating] | float = 0.0, *, keep: int = 0) -> None:
+        if not len(tiles):
+            raise UsageError("a mosaic needs tiles")
+        self.tiles, self.dark = tiles, dark
+        self._keep = keep or 2 * int(len(tiles) ** 0.5) + 4
+        self._kept: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
+        self.shape = self[0].shape
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, number: int) -> npt.NDArray[np.float32]:
+        found = self._kept.pop(number, None)
+        if found is None:
+            found = self._read(number)
+            while len(self._kept) >= self._keep:
+                self._kept.popitem(last=False)
+        self._kept[number] = found
+        return found
+
+    def _read(self, number: int) -> npt.NDArray[np.float32]:
+        counts = np.asarray(self.tiles[number], np.float64) - self.dark
+        middle = float(np.median(counts))
+        if not middle > 0:
+            raise UsageError(f"tile {number + 1} is dark; is the dark level right?")
+        if self._kept and counts.shape != self.shape:
+            raise UsageError(f"tile {number + 1} is {counts.shape}, the first {self.shape}")
+        return np.log(np.maximum(counts, _FLOOR * middle)).astype(np.float32)

@@ -1,0 +1,187 @@
+r"""X-ray images over a background that is estimated: arrays in, arrays out.
+
+.. math:: T = \frac{I - D}{L\,B}, \qquad \operatorname{median}(B) = 1
+
+:math:`B` comes from a method, :math:`L` is what an empty field gives in counts: from the reference where
+that is of the same moment, otherwise from the brightest part of the image itself, which is a guess. Nothing
+is clipped.
+"""
+
+__all__ = [
+    "LEARNED",
+    "METHODS",
+    "PERCENTILE",
+    "SPREAD",
+    "TILES",
+    "Corrected",
+    "brightest",
+    "correct",
+    "gauge",
+    "method",
+    "thickness",
+]
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from relume.background import ESTIMATORS, Estimator, corrected, noise, optical_density
+from relume.bench.transmission import smoothed
+from relume.errors import BundleNotFound, UsageError
+
+Frame = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating] | npt.NDArray[np.integer]
+
+PERCENTILE = 95
+"""Of the light over the background, blurred by 4 pixels: what is taken for empty where no reference tells."""
+
+LEARNED = "pix2pix"
+TILES = 64
+"""As many frames of a series as a common background needs; more cost memory."""
+
+SPREAD = {
+    "none": 0.190,
+    "rolling-ball": 0.130,
+    "gaussian": 0.080,
+    "polynomial": 0.080,
+    "tile-median": 0.030,
+    "basic": 0.050,
+    "flat": 0.004,
+    "stale-flat": 0.016,
+    "eigen-flats": 0.006,
+}
+"""Method → how far ln B is off at a pixel: one standard deviation, on simulated sessions.
+
+``relume xray eval`` measures the coverage of the intervals that follow."""
+
+
+class Corrected(NamedTuple):
+    """One image: ``transmission`` T and ``background`` B (H,W), ``level`` L in counts, ``sigma`` of T or
+    None."""
+
+    transmission: Frame
+    background: Frame
+    level: float
+    sigma: Frame | None
+
+
+def _learned() -> Estimator:
+    """The estimator of the model ``xray``.
+
+    Raises:
+        BundleNotFound: there is no such model here.
+    """
+    from relume import bundle
+
+    try:
+        bundle.find("xray")
+    except BundleNotFound as error:
+        raise BundleNotFound(
+            f"{LEARNED} needs the model xray, which is not installed (relume models lists what is); "
+            "take --method polynomial, or flat with a --reference"
+        ) from error
+    net = importlib.import_module("relume.tasks.background").BackgroundNet()
+
+    def estimate(image: npt.NDArray[np.float64], references: Sequence[Any]) -> npt.NDArray[np.float64]:
+        return np.asarray(net(image).field, np.float64)
+
+    return Estimator(LEARNED, "nothing", estimate)
+
+
+METHODS: dict[str, Callable[[], Estimator]] = {
+    LEARNED: _learned,
+    **{name: partial(ESTIMATORS.__getitem__, name) for name in ESTIMATORS},
+}
+"""Name → what makes the estimator. One that needs a model looks for it only when it is asked for."""
+
+
+def method(name: str) -> Estimator:
+    """The estimator of that name.
+
+    Raises:
+        UsageError: there is none.
+        BundleNotFound: it is a model that is not installed.
+    """
+    if name not in METHODS:
+        raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")
+    return METHODS[name]()
+
+
+def gauge(name: str) -> str:
+    """What fixes the factor that a method leaves free, in words."""
+    if name == "flat":
+        return "1 is what the reference gives"
+    return f"1 is the {PERCENTILE}th percentile of each frame, blurred by 4 pixels"
+
+
+def correct(
+    images: Iterable[Image],
+    *,
+    method: Estimator,
+    dark: Image | float = 0.0,
+    references: Sequence[Image] = (),
+    scale: float = 1.0,
+    uncertainty: bool = False,
+) -> Iterator[Corrected]:
+    r"""Divides the background out of images, one at a time.
+
+    Args:
+        images: counts (H,W), all of one size.
+        method: see :func:`method`.
+        dark: what the detector gives without light, a number or (H,W).
+        references: with the dark level in them: flat frames, or the tiles of the series, as ``method.needs``
+            says.
+            Of more than 64 tiles, 64 are taken.
+        scale: exposure of the images over that of the flats.
+        uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error that
+            the
+            background of this method has on simulated images (:data:`SPREAD`), taken as independent.
+
+    Raises:
+        UsageError: references are missing or of another size, or an image is dark.
+    """
+    chosen = references[:: -(-len(references) // TILES)] if method.needs == "tiles" else references
+    light = [np.asarray(reference, np.float64) - dark for reference in chosen]
+    shared: npt.NDArray[np.float64] | None = None
+    known = scale * float(np.median(np.mean(light, axis=0))) if method.name == "flat" and light else None
+    for image in images:
+        counts = np.asarray(image, np.float64) - dark
+        if shared is None or not method.shared:
+            shared = method(counts, light)
+        over = corrected(counts, shared)
+        level = brightest(over) if known is None else known
+        t = (over / np.float32(level)).astype(np.float32)
+        sigma = None
+        if uncertainty:
+            drift = SPREAD.get(method.name, SPREAD["polynomial"])
+            relative = noise(counts) / np.maximum(level * shared, 1e-9)
+            sigma = np.sqrt(relative**2 + (drift * t) ** 2).astype(np.float32)
+        yield Corrected(t, shared.astype(np.float32), level, sigma)
+
+
+def brightest(over: npt.NDArray[np.floating]) -> float:
+    """What an empty field would give, judged from the light over the background: see :data:`PERCENTILE`.
+
+    Raises:
+        UsageError: there is no light.
+    """
+    usable = np.isfinite(over)
+    found = float(np.percentile(smoothed(over, 4, usable)[usable], PERCENTILE)) if usable.any() else 0.0
+    if not found > 0:
+        raise UsageError("the image is dark; is the dark level right?")
+    return found
+
+
+def thickness(transmission: npt.NDArray[np.floating], mu: float) -> Frame:
+    r"""Thickness in µm, :math:`t = -\ln T / \mu`, of an absorption image; ``mu`` in 1/cm. nan where T ≤ 0.
+
+    Raises:
+        UsageError: ``mu`` is not positive.
+    """
+    if not mu > 0:
+        raise UsageError(f"an attenuation of {mu:g}/cm gives no thickness")
+    return (optical_density(transmission) * np.float32(1e4 / mu)).astype(np.float32)

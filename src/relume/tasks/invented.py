@@ -1,0 +1,135 @@
+r"""Invented: how far each pixel of a restored picture is expected to be from the truth.
+
+Four things are put together: how much the answer depends on the seed, how far the chain is from leading back
+from the result, where there was damage, and how much detail the result claims. What weight each has was
+fitted on photographs that were damaged by a recipe, whose truth is known (``benchmarks/invented.py``).
+"""
+
+__all__ = ["COEFFICIENTS", "INVENTED", "Evidence", "Invented", "detail", "evidence", "invented", "predicted"]
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relume import tiles
+from relume.image import Image
+from relume.marks.activity import luma, window_mean
+from relume.tasks.finish import three_channels
+from relume.tasks.restore import Restoration, Restorer
+from relume.tasks.settings import Settings
+from relume.tasks.tone import apply_transform
+
+Array = NDArray[np.float32]
+
+INVENTED = 0.1  # an expected error above this counts as invented, of the [0,1] range
+WINDOW = 9  # pixels a side, over which the evidence is averaged: single pixels cannot be told
+
+
+class Coefficients(NamedTuple):
+    """Of :func:`predicted`, and the model that they were fitted for."""
+
+    spread: float
+    residual: float
+    damage: float
+    activity: float
+    model: str
+
+
+COEFFICIENTS = Coefficients(
+    spread=0.1926,
+    residual=0.2055,
+    damage=0.0023,
+    activity=0.0928,
+    model="827e72946f53c8cf3ca52a9e37ee3fb0dc9d552b6776232c26e76c148d05b391",
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    r"""What is known without the truth, each H×W float32.
+
+    ``spread`` is the deviation over eight seeds. ``residual`` is that of the naive inversion of the one-step
+    chain: with y the (toned) damaged picture and :math:`x = D(y; y)` its restoration,
+    :math:`|D(x; y) - x|`, by which the start that naive inversion recovers misses y to first order.
+    ``damage`` is the probability of damage, ``activity`` the detail of the result: its luma without the mean
+    around each pixel.
+    """
+
+    spread: Array
+    residual: Array
+    damage: Array
+    activity: Array
+
+
+@dataclass(frozen=True)
+class Invented:
+    """``error`` is the expected error, H×W, of [0,1]; ``calibrated`` whether it was fitted for this model."""
+
+    error: Array
+    calibrated: bool
+
+    @property
+    def share(self) -> float:
+        """How much of the picture is expected to be further than :data:`INVENTED` from the truth."""
+        return float((self.error > INVENTED).mean())
+
+
+def invented(
+    restorer: Restorer, image: Image, restoration: Restoration, settings: Settings = Settings()
+) -> Invented:
+    """The expected error of a restoration, its detail alone: tone and light over wide areas are apart.
+
+    It costs 34 evaluations of the net a tile.
+    """
+    found = evidence(restorer, image, restoration, settings)
+    return Invented(predicted(found), restorer.bundle.hash == COEFFICIENTS.model)
+
+
+def evidence(
+    restorer: Restorer, image: Image, restoration: Restoration, settings: Settings = Settings()
+) -> Evidence:
+    """The evidence for a picture that was restored with these settings."""
+    drawing = replace(settings, uncertainty=True, samples=1, steps=None, fidelity=1.0, strength=1.0)
+    spread = restorer.restore(image, drawing).uncertainty
+    assert spread is not None  # it was asked for
+    picture = three_channels(image.srgb())
+    toned = apply_transform(picture, restorer.transform(picture, settings.tone))
+    size, overlap = restorer.tiling(image.height, image.width, settings)
+
+    def residual(tile: Array) -> Array:
+        y = np.ascontiguousarray(tile.transpose(2, 0, 1))[None]
+        condition = np.concatenate([y, 0 * y[:, :1]], axis=1)
+        once = np.ascontiguousarray(np.asarray(restorer.engine(y, condition, np.ones(1, np.float32)))[:, :3])
+        again = np.asarray(restorer.engine(once, condition, np.ones(1, np.float32)))[:, :3]
+        miss = np.sqrt(((again - once)[0] ** 2).mean(axis=0))
+        return np.asarray(miss[..., None], np.float32)
+
+    missed = tiles.apply(residual, toned, tile=size, overlap=overlap)[..., 0]
+    return Evidence(spread, np.ascontiguousarray(missed), restoration.mask, detail(restoration.image))
+
+
+def predicted(found: Evidence, coefficients: Coefficients = COEFFICIENTS) -> Array:
+    r"""The expected root mean square error around each pixel, H×W in [0,1].
+
+    .. math:: e = \sum_i c_i \sqrt{\bar x_i}
+
+    with :math:`\bar x_i` the evidence averaged over a window. Without any evidence nothing is expected.
+    """
+    total = sum(
+        getattr(coefficients, part.name) * np.sqrt(np.maximum(averaged(getattr(found, part.name)), 0))
+        for part in fields(found)
+    )
+    return np.asarray(np.clip(total, 0, 1), np.float32)
+
+
+def averaged(plane: Array) -> NDArray[np.float64]:
+    """The mean over a window around each pixel."""
+    return window_mean(plane.astype(np.float64), WINDOW)
+
+
+def detail(picture: Image) -> Array:
+    """How far the luma is from its mean over a window, H×W."""
+    plane = luma(picture.srgb())
+    return np.asarray(np.abs(plane - window_mean(plane, WINDOW)), np.float32)

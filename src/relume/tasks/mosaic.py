@@ -1,0 +1,150 @@
+r"""A mosaic from a scan to a file, part by part: what was done before a kill is not done again."""
+
+__all__ = ["Placed", "overlapping", "write_mosaic"]
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from relume.errors import UsageError
+from relume.mosaic import Settings, Solution, solve
+from relume.mosaic.fuse import Canvas, bands, canvas
+from relume.mosaic.looks import Looks
+from relume.mosaic.solve import Tell
+from relume.mosaic.work import Work
+from relume.scan import Provenance, Scan, write_picture
+
+GAUGE = "1 is the 95th percentile of the mosaic, over cells of 8 pixels"
+
+
+class Placed(NamedTuple):
+    """What was written: the picture's shape, the solution, and whether an earlier run was gone on with."""
+
+    shape: tuple[int, int]
+    solution: Solution
+    resumed: bool
+
+
+def overlapping(scan: Scan, overlap: float) -> npt.NDArray[np.float64]:
+    """Nominal places (N,2) of a grid whose tiles share ``overlap`` of their side.
+
+    Raises:
+        UsageError: the tiles are no grid, or the overlap is not within (0, 0.9).
+    """
+    if scan.positions is None or scan.grid is None:
+        raise UsageError(f"{scan.path} is no grid of tiles; say where they lie in a TileConfiguration.txt")
+    if not 0 < overlap < 0.9:
+        raise UsageError(f"an overlap of {overlap:g}: it is a share between 0 and 0.9")
+    return scan.positions * (1 - overlap)
+
+
+def write_mosaic(
+    scan: Scan,
+    path: Path,
+    *,
+    nominal: npt.NDArray[np.float64],
+    dark: npt.NDArray[np.floating] | float = 0.0,
+    settings: Settings | None = None,
+    flat: npt.NDArray[np.floating] | None = None,
+    sigma: bool = False,
+    checksums: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> Placed:
+    """Solves a mosaic and writes it; the folder ``.NAME.relume`` beside it holds the parts until it is whole.
+
+    Args:
+        scan: the tiles, in the order in which they were taken.
+        path: where to; ``.h5``, ``.nxs`` or ``.tif``.
+        nominal: (N,2) corners (y, x) as the stage has them.
+        dark: what the detector gives without light.
+        settings: how it is solved.
+        flat: counts of the empty field less the dark level (H,W), in place of an estimated field.
+        sigma: whether the standard deviation is written beside it.
+        checksums: names and SHA-256 of the source, for the provenance and to know a run again.
+        overwrite: whether a file that stands there may be replaced.
+        tell: told of progress.
+
+    Raises:
+        UsageError: places and tiles do not match, a tile is dark, the file's ending is none of these.
+        OutputExists: a file stands there and ``overwrite`` is false.
+    """
+    settings = settings or Settings()
+    looks = Looks(scan.frames, dark)
+    given = None if flat is None else np.log(np.maximum(np.asarray(flat, np.float64), 1e-9))
+    key = {
+        "settings": asdict(settings),
+        "nominal": nominal.tolist(),
+        "source": checksums,
+        "arrays": [_digest(array) for array in (dark, flat)],
+    }
+    work = Work(path.with_name(f".{path.name}.relume"), key)
+    found = solve(looks, nominal, settings=settings, given=given, work=work, tell=tell)
+    on = canvas(found.places, looks.shape)
+    plain = path.suffix.lower() in (".tif", ".tiff")
+    if sigma and plain:
+        raise UsageError("TIFF holds no sigma beside the picture; end the name in .h5 or .nxs")
+    write_picture(
+        path,
+        on.shape,
+        _layers(looks, found, on, work, sigma=sigma, tell=tell or (lambda stage, done, total: None)),
+        Provenance(
+            "mosaic", _told(settings, found, dark), GAUGE, source=checksums[0], checksums=checksums[1]
+        ),
+        extra={} if plain else _arrays(found, on),
+        pixel_size=scan.pixel_size,
+        overwrite=overwrite,
+    )
+    resumed = work.resumed
+    work.remove()
+    return Placed(on.shape, found, resumed)
+
+
+def _digest(array: Any) -> str | None:
+    return None if array is None else hashlib.sha256(np.asarray(array, np.float64).tobytes()).hexdigest()
+
+
+def _layers(
+    looks: Looks, found: Solution, on: Canvas, work: Work, *, sigma: bool, tell: Tell
+) -> Iterator[dict[str, Any]]:
+    """The bands, from the folder where they are there, made and kept otherwise."""
+    for number in range(on.bands):
+        kept = work.load(f"band-{number:05d}")
+        if kept is None:
+            band = next(bands(looks, found, on, wanted=iter([number])))
+            kept = {"data": band.transmission, "sigma": band.sigma}
+            work.save(f"band-{number:05d}", **kept)
+        tell("fusion", number + 1, on.bands)
+        yield kept if sigma else {"data": kept["data"]}
+
+
+def _told(settings: Settings, found: Solution, dark: Any) -> dict[str, Any]:
+    gauge = found.balance.gauge
+    accepted = sum(link.ncc >= settings.gate for link in found.links)
+    return {
+        **asdict(settings),
+        "dark mean": float(np.mean(dark)),
+        "links": len(found.links),
+        "links accepted": accepted,
+        "open modes": gauge.open_modes,
+        "eigenvalues": gauge.eigenvalues,
+        "deviations": gauge.deviations,
+        "fixed by": gauge.fixed_by,
+    }
+
+
+def _arrays(found: Solution, on: Canvas) -> dict[str, Any]:
+    """What else is known, beside the picture; places are in its pixels."""
+    held = found.balance
+    return {
+        "background": np.exp(found.field).astype(np.float32),
+        "positions": found.places - np.asarray(on.origin),
+        "gains": held.gains,
+        "gains_sigma": held.deviations,
+        "slow_modes": held.modes,
+    }
