@@ -92,6 +92,9 @@ class Card(TypedDict):
     licence: NotRequired[str]
     multiple_of: NotRequired[int]
     tile: NotRequired[dict[str, int]]
+    side: NotRequired[int]  # pixels along the shorter side of what a background net sees
+    views: NotRequired[int]  # ways to lay an image before it, whose answers are averaged
+    error: NotRequired[dict[str, dict[str, float]]]  # how its log-variance becomes a standard error
     schedule: NotRequired[dict[str, Any]]
     steps: NotRequired[list[int]]
     damage_weight: NotRequired[float]  # how much more damage weighed than its absence when the net learned

@@ -20,14 +20,18 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "export",
         help="make a model of trained checkpoints",
-        description="Makes a model of the checkpoints of relume train photo and relume train photo-tone. It "
-        "is written only if the engines agree on it.",
+        description="Makes a model of the checkpoints of relume train photo and relume train photo-tone, or "
+        "of the one of relume train xray. It is written only if the engines agree on it.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("local", type=Path, metavar="LOCAL", help="the checkpoint of photo, or its folder")
-    parser.add_argument("tone", type=Path, metavar="TONE", help="the checkpoint of photo-tone, or its folder")
+    parser.add_argument(
+        "local", type=Path, metavar="LOCAL", help="the checkpoint of photo or xray, or its folder"
+    )
+    parser.add_argument(
+        "tone", type=Path, nargs="?", metavar="TONE", help="with photo: the checkpoint of photo-tone"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the model's folder")
-    parser.add_argument("--name", default="photo", help="the model's name (default: photo)")
+    parser.add_argument("--name", help="the model's name (default: photo or xray)")
     parser.add_argument(
         "--training", type=Path, metavar="FILE.json", help="facts for the card: data, licence, commit, …"
     )
@@ -42,20 +46,28 @@ def add(subparsers: "Subparsers") -> None:
 def run(args: argparse.Namespace) -> int:
     """Exports."""
     need("train", "export")
-    from relume.train.export import export_photo
-
     console = Console.of(args)
-    bundle = export_photo(
-        checkpoint(args.local),
-        checkpoint(args.tone),
-        args.output,
-        name=args.name,
-        training=_facts(args.training),
-        quality=_facts(args.quality),
-        overwrite=args.overwrite,
-        parity_photos=args.photos,
-        report=console.note,
-    )
+    options = {
+        "training": _facts(args.training),
+        "quality": _facts(args.quality),
+        "overwrite": args.overwrite,
+        "report": console.note,
+    }
+    if args.tone is None:
+        from relume.train.export_xray import export_xray
+
+        bundle = export_xray(checkpoint(args.local), args.output, name=args.name or "xray", **options)
+    else:
+        from relume.train.export import export_photo
+
+        bundle = export_photo(
+            checkpoint(args.local),
+            checkpoint(args.tone),
+            args.output,
+            name=args.name or "photo",
+            parity_photos=args.photos,
+            **options,
+        )
     console.note(f"model {bundle.name} ({bundle.hash[:12]}): {bundle.path}")
     return 0
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relume import bundle
 from relume.cli.console import Console
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, from_zero, number
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 _EPILOG = """\
 photo is the local net and photo-tone the second part of the photo restorer; relume export makes a model of
 both. ddpm is the conditional 300-step system, generator its unconditional first stage (relume generate).
-latent-clean, latent-old and latent-map are the three stages of latent translation, in this order. The
+latent-clean, latent-old and latent-map are the three stages of latent translation, in this order. xray
+reads the background off X-ray images and learns from a simulator; with --data REFERENCES, a file or folder of
+empty fields, it is xray-references: the model xray goes on with your instrument for some minutes. The
 same command goes on after an interruption. On several GPUs: accelerate launch -m relume train ...
 """
 
@@ -28,17 +31,18 @@ def add(subparsers: "Subparsers") -> None:
     """Declares the command."""
     parser = subparsers.add_parser(
         "train",
-        help="learn from photographs",
-        description="Trains a net on a folder of photographs that are damaged on the fly.",
+        help="learn from photographs, or from simulated micrographs",
+        description="Trains a net on pairs that are made on the fly: photographs and their damage, or X-ray "
+        "images and their background.",
         epilog=_EPILOG,
     )
     parser.set_defaults(run=run)
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="photo, photo-tone, ddpm, generator or latent-clean, -old, -map",
+        help="photo, photo-tone, ddpm, generator, xray or latent-clean, -old, -map",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="photographs")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="photographs; for xray empty fields")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, samples")
     recipe = parser.add_argument_group("recipe (default: the net's own)")
     recipe.add_argument("--steps", type=count, metavar="N", help="how long")
@@ -66,7 +70,9 @@ def add(subparsers: "Subparsers") -> None:
     )
     running.add_argument("--save-every", type=count, default=500, metavar="N", help="steps (default: 500)")
     running.add_argument("--look-every", type=count, default=1000, metavar="N", help="steps (default: 1000)")
-    running.add_argument("--init", type=Path, metavar="FILE", help="a checkpoint to start a fresh run from")
+    running.add_argument(
+        "--init", type=Path, metavar="PATH", help="a checkpoint or model to start a fresh run from"
+    )
     running.add_argument(
         "--old", type=Path, metavar="DIR", help="genuine old photographs, which latent-old learns from too"
     )
@@ -89,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         save_every=args.save_every,
         look_every=args.look_every,
-        init=args.init,
+        init=_start(args, config),
         old=args.old,
     )
     console.note(f"curves: {args.out / 'log.jsonl'}; samples: {args.out / 'samples-*.png'}")
@@ -98,13 +104,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _start(args: argparse.Namespace, config: "TrainConfig") -> Path | None:
+    """What a fresh run starts from: as asked; a run on an instrument's references from the model xray."""
+    if args.init is not None or config.source != "references":
+        return args.init  # type: ignore[no-any-return]
+    return bundle.find("xray").path
+
+
 def _config(args: argparse.Namespace) -> "TrainConfig":
     """The recipe of that name with what the options change."""
     from relume.train import TRAINABLE
 
-    if args.name not in TRAINABLE:
+    name = "xray-references" if args.name == "xray" and args.data is not None else args.name
+    if name not in TRAINABLE:
         raise UsageError(f"nothing to train is called {args.name!r}; there are: {', '.join(TRAINABLE)}")
-    config = TRAINABLE[args.name]
+    config = TRAINABLE[name]
     return replace(
         config,
         steps=args.steps or config.steps,

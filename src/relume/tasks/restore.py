@@ -25,6 +25,7 @@ from relume.diffusion import (
 from relume.engines import Engine
 from relume.errors import OutOfMemory, UsageError
 from relume.image import Image
+from relume.tasks.coarse import fill, search
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
 from relume.tasks.local import Job, Local
@@ -141,18 +142,20 @@ class Restorer:
             first = replace(tables[0], steps=tables[0].steps[:1])
             job = Job(first, side, overlap, seed=settings.seed, answers=answers)
             seen = np.ascontiguousarray(self._local(toned, None, job, tracker, run)[..., 3])
-        spread = Spread()
+        spread, given = Spread(), toned
         drawn = []
         for number, table in enumerate(tables):
             shown = weight_of(seen) if settings.preserve and seen is not None else None
             told = answers if look and number == 0 else None
             job = Job(table, side, overlap, settings.seed + number, 1 - settings.fidelity, told)
-            result = self._local(toned, mask, job, tracker, run, shown=shown)
+            result = self._local(given, mask, job, tracker, run, shown=shown)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
                 found = np.ascontiguousarray(result[..., 3])
                 seen = found if settings.mask == "auto" else np.zeros_like(found)
             del result
+            if number == 0 and mask is None and settings.mask == "auto":
+                given, clean, seen = self._again(toned, clean, seen, job, run)
             if settings.preserve:
                 clean = preserve(toned, clean, seen)
             if grey:
@@ -192,9 +195,7 @@ class Restorer:
     def local(self, picture: Array) -> tuple[Array, Array]:
         """What the local net makes of an H×W×3 picture, and the toned picture that it was shown."""
         toned = apply_transform(picture, self.transform(picture))
-        job = Job(self._tables(Settings())[0], *self.tiling(*picture.shape[:2]))
-        result = self._local(toned, None, job, Passes(1, None, None))
-        return np.clip(result[..., :3], 0, 1), toned
+        return self._ask(toned, None, run=None)[0], toned
 
     def detect(
         self,
@@ -210,7 +211,8 @@ class Restorer:
         toned = apply_transform(picture, self.transform(picture))
         job = Job(None, *self.tiling(image.height, image.width, Settings(tile=tile)))
         found = self._local(toned, None, job, Passes(1, progress, observe), run)[..., 3]
-        return np.ascontiguousarray(found)
+        more = search(toned, found, partial(self._ask, run=run))
+        return np.ascontiguousarray(found if more is None else np.maximum(found, more.weight))
 
     def __call__(
         self,
@@ -259,6 +261,23 @@ class Restorer:
             size //= 2
         size = settings.tile or size
         return size, min(int(facts.get("overlap", 64)), size // 2)
+
+    def _again(
+        self, toned: Array, clean: Array, seen: Array, job: Job, run: Run | None
+    ) -> tuple[Array, Array, Array]:
+        """What smaller copies show, too: the picture filled there, its restoration, the damage."""
+        more = search(toned, seen, partial(self._ask, run=run))
+        if more is None:
+            return toned, clean, seen
+        job = replace(job, answers=None)
+        again = self._local(more.filled, None, job, Passes(1, None, None), run, shown=more.shown)
+        return more.filled, fill(clean, again[..., :3], more.shown), np.maximum(seen, more.weight)
+
+    def _ask(self, picture: Array, shown: Array | None, *, run: Run | None) -> tuple[Array, Array]:
+        """One evaluation a tile of a picture, or of those tiles that ``shown`` touches."""
+        job = Job(self._tables(Settings())[0], *self.tiling(*picture.shape[:2]))
+        answer = self._local(picture, None, job, Passes(1, None, None), run, shown=shown)
+        return np.clip(answer[..., :3], 0, 1), np.ascontiguousarray(answer[..., 3])
 
     def _check(self, image: Image, settings: Settings, mask: Array | None) -> None:
         if mask is not None and mask.shape != (image.height, image.width):

@@ -1,6 +1,6 @@
 r"""X-ray images over the light that they were taken in."""
 
-__all__ = ["flat_fielded"]
+__all__ = ["Background", "BackgroundNet", "METHODS", "estimate_background", "flat_fielded"]
 
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from relume.background import corrected
 from relume.errors import UsageError
 from relume.scan import Scan
+from relume.tasks.background import METHODS, Background, BackgroundNet, estimate_background
 
 
 def flat_fielded(scan: Scan) -> Iterator[npt.NDArray[np.float32]]:

@@ -11,12 +11,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from relume.bundle import CARD, find
 from relume.errors import TrainingError
 from relume.nets import build
 from relume.nets.blocks import Block
 from relume.nets.pix2pix import PatchNet
 
 Weights = dict[str, Tensor]
+Learner = tuple[nn.Module, torch.optim.Optimizer]
 
 
 def save_checkpoint(
@@ -27,24 +29,33 @@ def save_checkpoint(
     average: Weights,
     optimizer: torch.optim.Optimizer,
     facts: dict[str, Any],
+    rival: Learner | None = None,
 ) -> Path:
     """Write ``checkpoint.safetensors`` into ``folder``: net, its average, the optimiser's moments, the step.
 
-    ``facts`` (whatever JSON holds) come back from :func:`load_checkpoint`. The file is complete or absent: it
-    is written beside and moved.
+    ``rival`` is the opponent of a contested objective with its optimiser. ``facts`` (whatever JSON holds)
+    come back from :func:`load_checkpoint`. The file is complete or absent: it is written beside and moved.
     """
-    names = {id(parameter): name for name, parameter in net.named_parameters()}
-    tensors = {f"net.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    tensors = _learned(net, optimizer)
     tensors |= {f"average.{name}": value.detach().cpu().contiguous() for name, value in average.items()}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{names[id(parameter)]}.{key}"] = value.detach().cpu().contiguous()
+    if rival is not None:
+        tensors |= {f"rival.{key}": value for key, value in _learned(*rival).items()}
     folder.mkdir(parents=True, exist_ok=True)
     target, partial = folder / "checkpoint.safetensors", folder / "checkpoint.partial"
     save_file(tensors, partial, metadata={"step": str(step), "facts": json.dumps(facts)})
     partial.replace(target)
     return target
+
+
+def _learned(net: nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
+    """A net's tensors and its optimiser's moments, by ``net.`` and ``optimizer.``."""
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    tensors = {f"net.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{names[id(parameter)]}.{key}"] = value.detach().cpu().contiguous()
+    return tensors
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -54,7 +65,12 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_checkpoint(
-    path: Path, *, net: nn.Module, average: Weights, optimizer: torch.optim.Optimizer
+    path: Path,
+    *,
+    net: nn.Module,
+    average: Weights,
+    optimizer: torch.optim.Optimizer,
+    rival: Learner | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Put a checkpoint back, to the bit; returns the step it was written after, and its facts.
 
@@ -65,13 +81,20 @@ def load_checkpoint(
     """
     step, facts, part = _parts(path)
     try:
-        net.load_state_dict(part["net."])
+        _restore(net, optimizer, part["net."], part["optimizer."])
         for name, value in average.items():
             value.copy_(part["average."][name])
+        if rival is not None:
+            _restore(*rival, part["rival.net."], part["rival.optimizer."])
     except (RuntimeError, KeyError) as error:
         raise TrainingError(f"{path} belongs to another net: start in an empty folder") from error
+    return step, facts
+
+
+def _restore(net: nn.Module, optimizer: torch.optim.Optimizer, weights: Weights, moments: Weights) -> None:
+    net.load_state_dict(weights)
     parameters = dict(net.named_parameters())
-    for key, value in part["optimizer."].items():
+    for key, value in moments.items():
         name, entry = key.rsplit(".", 1)
         parameter = parameters[name]
         # Adam keeps its step counter on the CPU whatever the device. Moments get the memory layout of
@@ -79,7 +102,6 @@ def load_checkpoint(
         optimizer.state[parameter][entry] = (
             value if entry == "step" else torch.empty_like(parameter.detach()).copy_(value)
         )
-    return step, facts
 
 
 def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
@@ -110,6 +132,8 @@ def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
 def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     """Start ``net`` and ``average`` from the average of a checkpoint, also one of a shallower net.
 
+    ``path`` may be the folder of a bundle too, one of whose graphs is a net of this kind.
+
     Blocks that the checkpoint does not know become identities, so that the grown net computes what the small
     one did; a judge, which is no part of what is computed, begins afresh. Their names are returned.
 
@@ -118,7 +142,7 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     TrainingError
         If the file is no checkpoint, or holds more than a shallower net of the same shape.
     """
-    known = _parts(path)[2]["average."]
+    known = _bundled(path, net) if (path / CARD).is_file() else _parts(path)[2]["average."]
     modules = dict(net.named_modules())
     missing = [name for name in net.state_dict() if name not in known]
     try:
@@ -137,6 +161,18 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
     for name, value in net.state_dict().items():
         average[name].copy_(value)
     return grown
+
+
+def _bundled(path: Path, net: nn.Module) -> Weights:
+    """The weights of the first graph of a bundle whose names are those of ``net``, in float32."""
+    bundle = find(path)
+    tensors = {name: torch.from_numpy(value).float() for name, value in bundle.tensors().items()}
+    for facts in bundle.card["graphs"].values():
+        prefix = facts["prefix"]
+        known = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        if known.keys() == net.state_dict().keys():
+            return known
+    raise TrainingError(f"model {bundle.name} holds no net of this kind: name another --init")
 
 
 def _block_of(parameter: str, modules: dict[str, nn.Module]) -> str:
@@ -158,7 +194,7 @@ def _parts(path: Path) -> tuple[int, dict[str, Any], dict[str, Weights]]:
         step, facts = int(metadata["step"]), json.loads(metadata["facts"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is no readable checkpoint: start in an empty folder") from error
-    heads = ("net.", "average.", "optimizer.")
+    heads = ("net.", "average.", "optimizer.", "rival.net.", "rival.optimizer.")
     return (
         step,
         facts,

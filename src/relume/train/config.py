@@ -11,8 +11,9 @@ from typing import Any
 class TrainConfig:
     """One net, its data, its objective and its optimiser.
 
-    ``config`` holds the settings of the net, ``settings`` those of the objective; what is left out of them is
-    as the net and the objective have it.
+    ``source`` says what batches are made of (:mod:`relume.train.sources`). ``config`` holds the settings of
+    the net, ``settings`` those of the objective; what is left out of them is as the net and the objective
+    have it.
 
     The learning rate rises over ``warmup`` steps, stays, and falls linearly to zero over the last ``decay``
     share of ``steps``: a run can be prolonged from any checkpoint before the fall.
@@ -35,6 +36,7 @@ class TrainConfig:
     exclude: tuple[str, ...] = ()
     betas: tuple[float, float] = field(default=(0.9, 0.99))
     settings: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "photos"
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` (0-based)."""
@@ -42,6 +44,8 @@ class TrainConfig:
         left = 1.0 if step < falling else max(0.0, (self.steps - step) / max(1.0, self.steps - falling))
         return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * left
 
+
+_BACKGROUND = {"channels": 4, "widths": (16, 32, 64, 128, 160), "uncertain": True}
 
 TRAINABLE: Mapping[str, TrainConfig] = {
     "photo": TrainConfig(
@@ -115,5 +119,36 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         steps=20_000,
         lr=2e-3,
         warmup=100,
+    ),
+    # The background of X-ray images: pix2pix, with a Fourier loss and a judge that joins late.
+    "xray": TrainConfig(
+        net="background",
+        config=_BACKGROUND,
+        objective="background",
+        source="micrographs",
+        pair="simulated",
+        size=64,
+        batch=16,
+        steps=4_000,
+        lr=2e-3,
+        warmup=200,
+        decay=0.5,
+        ema=0.998,
+        settings={"gan": 0.002, "join": 3_000},
+    ),
+    # The same for one instrument: a short run on its own references, from the net above.
+    "xray-references": TrainConfig(
+        net="background",
+        config=_BACKGROUND,
+        objective="background",
+        source="references",
+        pair="simulated",
+        size=64,
+        batch=16,
+        steps=400,
+        lr=3e-4,
+        warmup=50,
+        decay=0.7,
+        ema=0.98,
     ),
 }

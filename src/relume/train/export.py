@@ -5,7 +5,7 @@ every engine that is installed runs it on the same pictures. An engine that diff
 the tolerance at f32 stops the export; at a lower precision it is kept from running so (:mod:`.parity`).
 """
 
-__all__ = ["export_photo"]
+__all__ = ["export_photo", "plain", "write_bundle"]
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from relume import bundle as bundles
 from relume._version import __version__
@@ -28,7 +28,7 @@ from relume.train.losses import DAMAGE_WEIGHT
 from relume.train.objectives import Restore
 from relume.train.objectives.restore import LEVELS
 from relume.train.onnx_graph import export_graph
-from relume.train.parity import parity, pictures, verdict
+from relume.train.parity import Measured, parity, pictures, verdict
 
 TILE = {"size": 512, "overlap": 128}
 
@@ -65,19 +65,55 @@ def export_photo(
     card = _card(name, nets, out_of=training, quality=quality)
     for part, facts, step in (("local", local_facts, local_step), ("tone", tone_facts, tone_step)):
         card["training"][part] = {"recipe": facts, "step": step, "samples": step * facts["batch"]}
+    examples = {
+        "local": (torch.rand(2, 3, 64, 96), torch.rand(2, 4, 64, 96), torch.rand(2)),
+        "tone": (torch.rand(2, 3, 64, 64),),
+    }
+    return write_bundle(
+        out,
+        card,
+        {part: net for part, (net, _) in nets.items()},
+        examples,
+        measure=lambda written: parity(written, pictures(parity_photos), report=report),
+        overwrite=overwrite,
+    )
+
+
+def write_bundle(
+    out: Path,
+    card: dict[str, Any],
+    nets: Mapping[str, nn.Module],
+    examples: Mapping[str, tuple[Tensor, ...]],
+    *,
+    measure: Callable[[Bundle], Measured],
+    tensors: Mapping[str, Tensor] | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle of ``nets`` by the name of their graph, if the engines agree on it.
+
+    ``examples`` are inputs to trace each net with, ``measure`` compares the engines on what was written, and
+    ``tensors`` go into the weights beside those of the nets.
+
+    Raises
+    ------
+    TrainingError
+        If the engines disagree.
+    OutputExists
+        If ``out`` is there and ``overwrite`` is not asked for.
+    """
     with bundles.writing(out, overwrite=overwrite) as folder:
-        tensors = {
+        stored = {
             f"{part}.{key}": value.half().contiguous()
-            for part, (net, _) in nets.items()
+            for part, net in nets.items()
             for key, value in net.state_dict().items()
-        }
-        save_file(tensors, folder / bundles.WEIGHTS)
+        } | {name: value.half().contiguous() for name, value in (tensors or {}).items()}
+        save_file(stored, folder / bundles.WEIGHTS)
         (folder / bundles.WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
-        for part, (net, _) in nets.items():
+        for part, net in nets.items():
             _round(net)
-            _graph(part, net, card["graphs"][part], folder)
+            _graph(net, examples[part], card["graphs"][part], folder)
         written = bundles.write_card(folder, card)
-        measured = parity(written, pictures(parity_photos), report=report)
+        measured = measure(written)
         card |= verdict(measured)
         if "f32" not in card["precisions"]:
             raise TrainingError(
@@ -122,7 +158,7 @@ def _card(
         "graphs": {
             "local": {
                 "file": "graph.onnx",
-                "net": {"kind": local[1]["net"], "config": _plain(local[0])},
+                "net": {"kind": local[1]["net"], "config": plain(local[0])},
                 "prefix": "local.",
                 "inputs": [
                     {"name": "x", "shape": picture},
@@ -133,7 +169,7 @@ def _card(
             },
             "tone": {
                 "file": "tone.onnx",
-                "net": {"kind": tone[1]["net"], "config": _plain(tone[0])},
+                "net": {"kind": tone[1]["net"], "config": plain(tone[0])},
                 "prefix": "tone.",
                 "inputs": [{"name": "picture", "shape": picture}],
                 "outputs": [{"name": "parameters", "shape": ["batch", tone[0].out.out_features]}],
@@ -149,7 +185,8 @@ def _card(
     }
 
 
-def _plain(net: nn.Module) -> dict[str, Any]:
+def plain(net: nn.Module) -> dict[str, Any]:
+    """The settings of a net as a card has them."""
     from dataclasses import asdict
 
     config: dict[str, Any] = json.loads(json.dumps(asdict(net.config)))
@@ -163,12 +200,7 @@ def _round(net: nn.Module) -> None:
             value.copy_(value.half())
 
 
-def _graph(part: str, net: nn.Module, facts: Mapping[str, Any], folder: Path) -> None:
-    examples: tuple[torch.Tensor, ...]
-    if part == "tone":
-        examples = (torch.rand(2, 3, 64, 64),)
-    else:
-        examples = (torch.rand(2, 3, 64, 96), torch.rand(2, 4, 64, 96), torch.rand(2))
+def _graph(net: nn.Module, examples: tuple[Tensor, ...], facts: Mapping[str, Any], folder: Path) -> None:
     ports = [*facts["inputs"], *facts["outputs"]]
     export_graph(
         net,

@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,10 +24,9 @@ from relume.nets import build
 from relume.train.checkpoint import initialise, latest_checkpoint, load_checkpoint, save_checkpoint
 from relume.train.config import TrainConfig
 from relume.train.objectives import Objective, objective
-from relume.train.pairs import Batches
-from relume.train.photos import Photos, find_photos, split_photos
-
-Report = Callable[[str], None]
+from relume.train.objectives.objective import Contested
+from relume.train.rival import Rival, rival_of
+from relume.train.sources import SOURCES, Report, Source
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Run:
         If a device or precision is unknown, or a count is too small.
     """
 
-    data: Path
+    data: Path | None
     out: Path
     device: str = "auto"
     precision: str = "auto"
@@ -115,30 +114,22 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
         net.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
     )
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    start = _resume(config, run, net, average, optimizer, report)
-    training, held_out = split_photos(find_photos(run.data, exclude=config.exclude), seed=config.seed)
-    photos, held = (_photos(files, config, report) for files in (training, held_out))
-    old = _photos(find_photos(run.old), config, report) if run.old is not None else None
-    if not len(photos):
-        raise TrainingError(f"no photograph in {run.data} can be read: name another folder")
-    report(f"{len(photos)} photographs to learn from, {len(held)} held out")
+    rival = rival_of(config, aim, accelerator)
+    start = _resume(config, run, net, average, optimizer, rival, report)
+    source = SOURCES[config.source](config, run.data, run.old, run.out, report)
     forward = torch.compile(net) if run.compiled else net
     wrapped, prepared = accelerator.prepare(forward, optimizer)
     log = _Log(run.out, config, start, report) if accelerator.is_main_process else None
-    made = _batches(config, run, photos, old, accelerator, start)
     # Closed on the way out, so that the processes which make pairs end before train does.
-    with (
-        _Interrupt() as interrupt,
-        closing(made) as batches,
-    ):
+    with _Interrupt() as interrupt, closing(_batches(config, run, source, accelerator, start)) as batches:
         for step, batch in batches:
-            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim)
+            figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim, rival)
             last = step + 1 == config.steps
             stop = interrupt.asked and not last  # read once: a signal may come between save and stop
             if log is not None:
                 log.add(step, figures, config.rate(step))
                 if (step + 1) % run.look_every == 0 or last:
-                    _look(config, run, average, held, step + 1, log)
+                    log.write(step + 1, source.look(average, run.out / f"samples-{step + 1:07d}.png"))
                 if (step + 1) % run.save_every == 0 or last or stop:
                     save_checkpoint(
                         run.out,
@@ -146,6 +137,7 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
                         net=net,
                         average=average,
                         optimizer=optimizer,
+                        rival=None if rival is None else (rival.net, rival.optimizer),
                         facts=_facts(config),
                     )
             if stop:
@@ -159,13 +151,6 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
 
 def _unheard(line: str) -> None:
     """What processes other than the first report."""
-
-
-def _photos(files: list[Path], config: TrainConfig, report: Report) -> Photos:
-    photos = Photos(files, side=max(192, config.size))
-    if photos.unreadable:
-        report(f"left out {len(photos.unreadable)} unreadable files, as {photos.unreadable[0]}")
-    return photos
 
 
 def _accelerator(run: Run) -> Accelerator:
@@ -189,6 +174,7 @@ def _resume(
     net: nn.Module,
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
+    rival: Rival | None,
     report: Report,
 ) -> int:
     found = latest_checkpoint(run.out)
@@ -197,8 +183,10 @@ def _resume(
             grown = initialise(run.init, net=net, average=average)
             report(f"starts from {run.init}" + (f", with {len(grown)} new parts" if grown else ""))
         return 0
-    step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer)
-    facts = {"settings": {}, **facts}  # runs of before objectives had settings have the default ones
+    pair = None if rival is None else (rival.net, rival.optimizer)
+    step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer, rival=pair)
+    # Runs of before objectives had settings have the default ones; of old, all learned from photographs.
+    facts = {"settings": {}, "source": "photos", **facts}
     changed = [key for key, value in _facts(config).items() if key != "steps" and facts.get(key) != value]
     if changed:
         raise TrainingError(
@@ -210,22 +198,9 @@ def _resume(
 
 
 def _batches(
-    config: TrainConfig,
-    run: Run,
-    photos: Photos,
-    old: Photos | None,
-    accelerator: Accelerator,
-    start: int,
+    config: TrainConfig, run: Run, source: Source, accelerator: Accelerator, start: int
 ) -> Generator[tuple[int, dict[str, Tensor]], None, None]:
-    data = Batches(
-        photos,
-        pair=config.pair,
-        size=config.size,
-        batch=config.batch,
-        seed=config.seed,
-        process=accelerator.process_index,
-        old=old,
-    )
+    data = source.batches(accelerator.process_index)
     steps = range(start, config.steps)
     loader = DataLoader(
         data,
@@ -258,10 +233,14 @@ def _step(
     batch: dict[str, Tensor],
     accelerator: Accelerator,
     aim: Objective,
+    rival: Rival | None = None,
 ) -> dict[str, Tensor]:
     for group in optimizer.param_groups:
         group["lr"] = config.rate(step)
-    loss, figures = aim(forward, batch)
+    if rival is not None and isinstance(aim, Contested):
+        loss, figures, learn = aim.contest(forward, rival.judge, batch, step)
+    else:
+        (loss, figures), learn = aim(forward, batch), None
     accelerator.backward(loss)
     norm = accelerator.clip_grad_norm_(net.parameters(), config.clip)
     optimizer.step()
@@ -270,17 +249,9 @@ def _step(
     with torch.no_grad():
         for name, value in net.state_dict().items():
             average[name].lerp_(value, 1 - decay)
+    if rival is not None and learn is not None:
+        figures = {**figures, "opponent": rival.step(learn, accelerator, config.rate(step), config.clip)}
     return {"loss": loss.detach(), "grad": torch.as_tensor(norm).detach(), **figures}
-
-
-def _look(
-    config: TrainConfig, run: Run, average: dict[str, Tensor], held: Photos, step: int, log: "_Log"
-) -> None:
-    """Validate the average on held-out photographs and save a grid of pictures."""
-    from relume.train.validate import validate
-
-    if len(held):
-        log.write(step, validate(config, average, held, run.out / f"samples-{step:07d}.png"))
 
 
 class _Log:

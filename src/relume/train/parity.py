@@ -1,6 +1,6 @@
 r"""The parity check: every engine, at every precision it has, against torch at f32 on the same pictures."""
 
-__all__ = ["cases", "parity", "pictures", "verdict"]
+__all__ = ["Measured", "cases", "compared", "parity", "pictures", "verdict"]
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +53,16 @@ def parity(
         restored = [_picture(local(*case)) for case in inputs]
         return restored + [tone(*thumbnail) for thumbnail in thumbnails]
 
+    return compared(answers, precisions=precisions, report=report)
+
+
+def compared(
+    answers: Callable[[str, str], list[Array]],
+    *,
+    precisions: Sequence[str] = tuple(LEAST_DB),
+    report: Callable[[str], None] = print,
+) -> Measured:
+    """Least PSNR of ``answers(engine, precision)`` against those of torch at f32, over a range of 1."""
     expected = answers("pytorch", "f32")
     measured: Measured = {}
     for precision in precisions:

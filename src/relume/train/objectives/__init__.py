@@ -12,6 +12,7 @@ __all__ = [
     "Distil",
     "MatchTone",
     "PredictNoise",
+    "ReadBackground",
     "Restore",
     "Translate",
 ]
@@ -21,6 +22,7 @@ from typing import Any
 
 from relume.errors import UsageError
 from relume.train.objectives.autoencode import Autoencode
+from relume.train.objectives.background import ReadBackground
 from relume.train.objectives.distil import Distil
 from relume.train.objectives.noise import PredictNoise
 from relume.train.objectives.objective import Objective
@@ -35,6 +37,7 @@ OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
     "distil": Distil,
     "autoencode": Autoencode,
     "translate": Translate,
+    "background": ReadBackground,
 }
 
 

@@ -1,9 +1,9 @@
 r"""The contract of an objective: (net, batch) → loss, and (net, damaged picture) → what it makes of it."""
 
-__all__ = ["Batch", "Objective", "asked", "bare"]
+__all__ = ["Batch", "Contested", "Objective", "asked", "bare"]
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,19 @@ class Objective(Protocol):
 
     def answer(self, net: nn.Module, damaged: Tensor) -> Tensor:
         """(B,3,H,W) in [0,1] → the same, as the net would be used: what a run is looked at by."""
+
+
+@runtime_checkable
+class Contested(Protocol):
+    """An objective that sets a second net against the first: the loop trains both, each by its optimiser."""
+
+    def opponent(self) -> nn.Module | None:
+        """The second net, new; ``None`` where the settings ask for none."""
+
+    def contest(
+        self, net: nn.Module, opponent: nn.Module, batch: Batch, step: int
+    ) -> tuple[Tensor, dict[str, Tensor], Callable[[], Tensor] | None]:
+        """The net's loss, figures to log, and what gives the opponent's loss (``None``: it rests)."""
 
 
 def bare(net: nn.Module) -> Any:

@@ -1,0 +1,167 @@
+r"""What the model xray promises, measured on the test split of the simulator.
+
+    python benchmarks/xray_acceptance.py --sessions 36 --out results.jsonl
+    python benchmarks/xray_acceptance.py --quick
+
+Every session gives one line of JSON per question; a run goes on where it stopped. The table has means with
+95 % bootstrap intervals over sessions. About 15 s a session on one free core.
+"""
+
+__all__ = ["main"]
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from relume.background import ESTIMATORS, corrected
+from relume.bench.intervals import paired_bootstrap
+from relume.bench.transmission import density_slope, hallucination, report, smoothed
+from relume.bench.uncertainty import coverage
+from relume.degrade.illumination import TEST, Shot, Simulator
+from relume.degrade.illumination.formation import optics
+from relume.degrade.illumination.grid import fixed_map
+from relume.degrade.illumination.shots import window
+from relume.degrade.phantoms import HELD_OUT, wedge
+from relume.tasks.xray import BackgroundNet
+
+Row = dict[str, float]
+CLASSICAL = ("none", "gaussian", "polynomial")
+FIGURES = ("psnr", "ssim", "density_error", "flatness", "loss")
+CALIBRATION = 8  # flats of other days, each with another lamp, that an instrument's map is made of
+
+
+def measured(shot: Shot, background: np.ndarray) -> Row:
+    """The figures of one corrected image, where the vignette is above 0.97."""
+    found = report(corrected(shot.raw, background, dark=shot.dark), shot.clean, shot.vignette > 0.97)
+    return {figure: getattr(found, figure) for figure in FIGURES}
+
+
+def spread(shot: Shot, found, level: float = 0.9) -> float:
+    """Coverage of the interval of ln B, its level free."""
+    valid = shot.vignette > 0.97
+    error = np.log(found.field) - np.log(shot.background)
+    return coverage(error - np.median(error[valid]), np.zeros_like(error), found.sigma, valid, level=level)
+
+
+def light(shot: Shot) -> np.ndarray:
+    return shot.raw - shot.dark
+
+
+def unseen(net: BackgroundNet, seed: int, kinds: Sequence[str] | None = None) -> Row:
+    """An instrument and a session that nobody has seen."""
+    simulator = Simulator(seed) if kinds is None else Simulator(seed, kinds=kinds)
+    shot = simulator.shot(seed % 20)
+    found = net(light(shot))
+    row = measured(shot, found.field) | {"coverage": spread(shot, found)}
+    for name in CLASSICAL:
+        row |= {f"{name}_{k}": v for k, v in measured(shot, ESTIMATORS[name](light(shot))).items()}
+    return row
+
+
+def known(net: BackgroundNet, seed: int) -> Row:
+    """An instrument whose map was made on other days; new lamp, drift and sample."""
+    instrument = seed - TEST.start  # its first session is one of the training split
+    flats = []
+    for day in range(CALIBRATION):
+        other = Simulator(TEST.stop + CALIBRATION * seed + day, instrument=instrument)
+        flats.append(other.flat(0) - other.session.detector.dark)
+    simulator = Simulator(seed, instrument=instrument)
+    shot = simulator.shot(seed % 20)
+    found = net(light(shot), fixed=fixed_map(flats))
+    stale = simulator.flat(seed % 20, shape_drift=0.015) - shot.dark
+    row = measured(shot, found.field) | {"coverage": spread(shot, found)}
+    row |= {f"stale_{k}": v for k, v in measured(shot, ESTIMATORS["flat"](light(shot), [stale])).items()}
+    return row | {f"true_{k}": v for k, v in measured(shot, shot.background).items()}
+
+
+def empty(net: BackgroundNet, seed: int) -> Row:
+    """Nothing in the light: how far from 1 the slow part of T is."""
+    shot = Simulator(seed, kinds=("empty",)).shot(seed % 20)
+    valid = shot.vignette > 0.97
+    t = smoothed(corrected(shot.raw, net(light(shot)).field, dark=shot.dark), 16, valid)[valid]
+    return {"rms": float(t.std() / t.mean())}
+
+
+def other_sample(net: BackgroundNet, seed: int) -> Row:
+    """One light behind two samples: how far the two backgrounds differ."""
+    simulator, index = Simulator(seed), seed % 20
+    one, two = (simulator.shot(index, scene=simulator.scene(i)) for i in (index, (index + 7) % 20))
+    return {"rms": hallucination(net(light(one)).field, net(light(two)).field, one.vignette > 0.97)}
+
+
+def steps(net: BackgroundNet, seed: int) -> Row:
+    """A wedge in absorption: the slope of optical density."""
+    simulator = Simulator(seed)
+    how = optics(np.random.default_rng(seed), zernike=False)
+    shot = simulator.shot(seed % 20, scene=window(wedge((512.0, 512.0)), how, (0.0, 0.0), 512))
+    valid = shot.vignette > 0.97
+    t = corrected(shot.raw, net(light(shot)).field, dark=shot.dark)
+    return {"slope": density_slope(t, shot.clean, valid)}
+
+
+QUESTIONS: dict[str, Callable[[BackgroundNet, int], Row]] = {
+    "unseen": unseen,
+    "unseen-sample": lambda net, seed: unseen(net, seed, HELD_OUT),
+    "full-field": lambda net, seed: unseen(net, seed, ("full-field",)),
+    "known": known,
+    "empty": empty,
+    "other-sample": other_sample,
+    "steps": steps,
+}
+
+
+def answers(path: Path | None, model: str) -> dict[tuple[str, int], Row]:
+    """What is there of an earlier run with this model."""
+    if path is None or not path.is_file():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return {(x["question"], x["seed"]): x["figures"] for x in lines if x["model"] == model}
+
+
+def shown(rows: dict[str, list[Row]]) -> str:
+    """A Markdown table: question, figure, mean and interval."""
+    lines = ["| question | figure | mean | 95 % interval | sessions |", "|---|---|---|---|---|"]
+    for question, found in rows.items():
+        for figure in found[0]:
+            values = [row[figure] for row in found if np.isfinite(row[figure])]
+            if values:
+                i = paired_bootstrap(values, [0.0] * len(values))
+                lines.append(
+                    f"| {question} | {figure} | {i.mean:.4g} | {i.low:.4g} to {i.high:.4g} | {i.pictures} |"
+                )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="xray", help="name or folder of a model")
+    parser.add_argument("--sessions", type=int, default=36)
+    parser.add_argument("--first", type=int, default=0, help="number of the first session")
+    parser.add_argument("--out", type=Path, help="lines of JSON; without it nothing is kept")
+    parser.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
+    parser.add_argument("--quick", action="store_true", help="one session")
+    args = parser.parse_args()
+    net = BackgroundNet(args.model)
+    there = answers(args.out, net.bundle.hash)
+    rows: dict[str, list[Row]] = {question: [] for question in args.only}
+    for seed in TEST[args.first :][: 1 if args.quick else args.sessions]:
+        for question in args.only:
+            row = there.get((question, seed))
+            if row is None:
+                row = QUESTIONS[question](net, seed)
+                if args.out is not None:
+                    line = {"model": net.bundle.hash, "question": question, "seed": seed, "figures": row}
+                    with args.out.open("a") as file:
+                        file.write(json.dumps(line) + "\n")
+            rows[question].append(row)
+    print(shown(rows))
+
+
+if __name__ == "__main__":
+    main()

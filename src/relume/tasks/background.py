@@ -1,0 +1,141 @@
+r"""The background of an X-ray image, by any method: learned, with an error bar, or classical."""
+
+__all__ = ["METHODS", "NET", "Background", "BackgroundNet", "estimate_background"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from relume import bundle as bundles
+from relume import engines
+from relume.background import ESTIMATORS
+from relume.background.estimator import normalised
+from relume.degrade.illumination.grid import answered, asked, fixed_map, working
+from relume.errors import UsageError
+from relume.nets import build
+
+NET = "pix2pix"
+METHODS = (NET, *ESTIMATORS)
+"""Names that :func:`estimate_background` knows."""
+
+_FIXED = "fixed_map"
+Image = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Background:
+    """A background and what is known of its error.
+
+    ``field`` is B (H,W) of median 1, ``sigma`` (H,W) the standard error of ln B, which is the relative error
+    of B; ``None`` where the method gives none. ``model`` is the hash of the bundle that was used.
+    """
+
+    field: npt.NDArray[np.float64]
+    sigma: npt.NDArray[np.float64] | None
+    method: str
+    model: str | None = None
+
+
+class BackgroundNet:
+    """A background bundle on an engine, for one image after another.
+
+    Args:
+        model: name or path of a bundle for the task ``xray``.
+        engine, device, precision, threads: as :func:`relume.engines.load` has them.
+
+    Raises:
+        BundleNotFound: there is no such bundle.
+        UsageError: it is for another task.
+        EngineUnavailable: what was asked for cannot run here.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "xray",
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundles.find(model)
+        card = self.bundle.card
+        if card["task"] != "xray":
+            raise UsageError(f'model "{self.bundle.name}" is for {card["task"]}, not for xray')
+        self.side, self.multiple, self.error = card["side"], card["multiple_of"], card["error"]
+        self.views = card.get("views", 1)
+        self.engine = engines.load(
+            self.bundle,
+            "background",
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
+            build=build,
+        )
+        fixed = self.bundle.tensors().get(_FIXED)
+        self.fixed = None if fixed is None else fixed.astype(np.float32)
+
+    def __call__(self, image: Image, *, fixed: Image | None = None) -> Background:
+        r"""The background of counts less the dark level (H,W).
+
+        .. math:: \hat B \propto e^{F + u(f(s(I e^{-F})))}
+
+        F is the fixed map (:func:`~relume.degrade.illumination.grid.fixed_map`), s shrinks, u enlarges and f
+        is the net. Without ``fixed`` it is the bundle's own map if that has the image's size, else 0. The
+        exposure does not matter: a factor on the image changes nothing.
+
+        Raises:
+            UsageError: the image is no (H,W) or dark, or the map is of another size.
+        """
+        if fixed is not None and fixed.shape != image.shape:
+            raise UsageError(f"the fixed map is of size {fixed.shape}, the image of {image.shape}")
+        if fixed is None and self.fixed is not None and self.fixed.shape == image.shape:
+            fixed = self.fixed
+        if image.ndim != 2:
+            raise UsageError(f"an image is (H, W), not {image.shape}")
+        light = np.asarray(image, np.float64)
+        known = fixed is not None
+        pattern = np.zeros(image.shape) if fixed is None else np.asarray(fixed, np.float64)
+        grid = working((image.shape[0], image.shape[1]), self.side, self.multiple)
+        planes = self.engine(asked(light * np.exp(-pattern), grid, known=known, views=self.views))
+        low, spread = answered(planes, grid, (image.shape[0], image.shape[1]))
+        field = low + pattern
+        error = self.error["known" if known else "unknown"]
+        sigma = np.sqrt(error["scale"] ** 2 * np.exp(spread) + error["fine"] ** 2)
+        return Background(normalised(np.exp(field)), sigma, NET, self.bundle.hash)
+
+
+def estimate_background(
+    image: Image,
+    method: str = NET,
+    references: Sequence[Image] = (),
+    *,
+    dark: Image | float = 0.0,
+    net: BackgroundNet | None = None,
+) -> Background:
+    """The background of one image (H,W) in counts.
+
+    Args:
+        image: counts as the camera gave them.
+        method: one of :data:`METHODS`.
+        references: flats or other tiles in counts, as the method needs them
+            (:class:`relume.background.Estimator`). ``pix2pix`` needs none; of flats it takes the fixed map of
+            the instrument.
+        dark: the dark level in counts, taken off the image and the references.
+        net: for ``pix2pix``, so that a model is loaded once for many images; the model ``xray`` without.
+
+    Raises:
+        UsageError: there is no such method, or the image or the references are not as they have to be.
+        BundleNotFound: ``pix2pix`` is asked for and the model is not there.
+    """
+    if method not in METHODS:
+        raise UsageError(f"no background method is called {method!r}; there are: {', '.join(METHODS)}")
+    light = np.asarray(image, np.float64) - dark
+    lights = [np.asarray(reference, np.float64) - dark for reference in references]
+    if method != NET:
+        return Background(ESTIMATORS[method](light, lights), None, method)
+    return (BackgroundNet() if net is None else net)(light, fixed=fixed_map(lights) if lights else None)

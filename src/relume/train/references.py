@@ -1,0 +1,68 @@
+r"""A laboratory's own references: measured light for simulated samples, and the instrument's map."""
+
+__all__ = ["INSTRUMENT", "References", "read_references"]
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relume.degrade.illumination.grid import fixed_map, shrunk
+from relume.degrade.illumination.targets import network_target
+from relume.errors import ImageError, TrainingError
+from relume.scan import open_scan
+
+INSTRUMENT = "instrument.safetensors"
+"""Where a run keeps the fixed map that it found, beside its checkpoint."""
+
+_LOWEST = 0.02  # of the median: what is darker says nothing of the light
+Plane = NDArray[np.float32]
+
+
+class References(NamedTuple):
+    """``lights``: ln B on the net's grid, each (side, side); ``fixed``: the map (H,W) at full size."""
+
+    lights: list[Plane]
+    fixed: Plane
+
+
+def read_references(path: Path, side: int, *, report: Callable[[str], None] = print) -> References:
+    """Empty fields in a file, or in all files of a folder.
+
+    Of a file with flat frames those are taken, else all its frames. Dark frames of the same file are taken
+    off. Each image is brought to a square of ``side`` pixels.
+
+    Raises
+    ------
+    TrainingError
+        If there are fewer than two, or they differ in size.
+    """
+    lights: list[Plane] = []
+    frames: list[Plane] = []
+    for frame in _frames(path, report):
+        if not np.median(frame) > 0:
+            raise TrainingError(f"a reference in {path} is not above its dark level by its median")
+        level = np.maximum(frame / np.median(frame), _LOWEST)
+        if frames and level.shape != frames[0].shape:
+            raise TrainingError(f"the references in {path} differ in size: {frames[0].shape}, {level.shape}")
+        lights.append(np.asarray(network_target(np.maximum(shrunk(level, (side, side)), _LOWEST))))
+        frames.append(level)
+    if len(lights) < 2:
+        raise TrainingError(f"{path} holds {len(lights)} references: at least 2 are wanted, better 50")
+    report(f"{len(lights)} references of {frames[0].shape[0]}×{frames[0].shape[1]} pixels")
+    return References(lights, fixed_map(frames))
+
+
+def _frames(path: Path, report: Callable[[str], None]) -> Iterator[Plane]:
+    files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.is_file())
+    for file in files:
+        try:
+            scan = open_scan(file)
+        except ImageError as error:
+            report(f"left out {file}: {error}")
+            continue
+        dark = 0.0 if scan.darks is None else scan.darks.mean()
+        for frame in scan.frames if scan.flats is None else scan.flats:
+            yield np.asarray(frame - dark, np.float32)
