@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from relume import bundle as bundles
 from relume.archive import Ledger, Work, sweep
 from relume.cli.jobs import Job, mask_file
 from relume.cli.laps import Laps
@@ -118,6 +117,8 @@ def keeping(
 
 def ledger_of(args: argparse.Namespace, *, worker: str = "") -> Ledger:
     """The ledger of the part of the archive that the options speak of."""
+    from relume import bundle as bundles
+
     shard = shard_of(args)
     if shard is None:
         raise UsageError("this is no archive: give --shard 1/1")

@@ -3,8 +3,10 @@ r"""Joules from one moment to the next, by the counters of :mod:`relume.bench.en
 __all__ = ["Laps"]
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from relume.bench.energy import POWERCAP, Meter, meters
+if TYPE_CHECKING:
+    from relume.bench.energy import Meter
 
 
 class Laps:
@@ -15,8 +17,10 @@ class Laps:
     in joules. Where the CPU cannot be counted there is no figure: one of the GPUs alone would look like all.
     """
 
-    def __init__(self, root: Path = POWERCAP) -> None:
-        found, _ = meters(root)
+    def __init__(self, root: Path | None = None) -> None:
+        from relume.bench.energy import POWERCAP, meters
+
+        found, _ = meters(root or POWERCAP)
         self._counters: list[Meter] = found if any(meter.part == "cpu" for meter in found) else []
         self._last = self._read()
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relume import bundle
 from relume.cli.console import Console
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, from_zero, number
@@ -22,7 +21,7 @@ photo is the local net and photo-tone the second part of the photo restorer; rel
 both. ddpm is the conditional 300-step system, generator its unconditional first stage (relume generate).
 latent-clean, latent-old and latent-map are the three stages of latent translation, in this order. xray
 reads the background off X-ray images and learns from a simulator; with --data REFERENCES, a file or folder of
-empty fields, it is xray-references: the model xray goes on with your instrument for some minutes. The
+empty fields, it is xray-references, where the model xray goes on with your instrument for some minutes. The
 same command goes on after an interruption. On several GPUs: accelerate launch -m relume train ...
 """
 
@@ -108,6 +107,8 @@ def _start(args: argparse.Namespace, config: "TrainConfig") -> Path | None:
     """What a fresh run starts from: as asked; a run on an instrument's references from the model xray."""
     if args.init is not None or config.source != "references":
         return args.init  # type: ignore[no-any-return]
+    from relume import bundle
+
     return bundle.find("xray").path
 
 
