@@ -133,8 +133,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     maps = collected(files, args)
     model = Restorer(threads=1).bundle
     parts = range(FOLDS)
-    others = {k: fitted([m for n, m in maps.items() if fold(n) != k], model.hash) for k in parts}
-    found = fitted(list(maps.values()), model.hash)
+    others = {k: fitted([m for n, m in maps.items() if fold(n) != k], model.weights_hash) for k in parts}
+    found = fitted(list(maps.values()), model.weights_hash)
     report = {
         "suite": "invented",
         "version": __version__,

@@ -122,6 +122,11 @@ class Bundle:
         text = json.dumps(self.card, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights: what was fitted to them stays true where only the card's text changes."""
+        return self.card["files"][WEIGHTS]
+
     def graph(self, name: str, precision: str = "f32") -> Path:
         """The ONNX file of a graph: the one made for this precision, or else the one of all precisions.
 

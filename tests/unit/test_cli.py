@@ -64,7 +64,7 @@ def test_help_names_what_there_is(
     command: str, names: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([command, "--help"])
-    words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
+    words = capsys.readouterr().out.replace(",", " ").replace(".", " ").replace(":", " ").split()
     assert [name for name in names() if name not in words] == []
 
 

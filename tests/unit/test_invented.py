@@ -39,7 +39,7 @@ def test_the_weights_are_those_that_were_measured_for_the_embedded_model() -> No
     assert RESULTS
     measured = json.loads(RESULTS[-1].read_text())
     assert measured["coefficients"] == COEFFICIENTS._asdict()
-    assert bundle.find("photo").hash == COEFFICIENTS.model
+    assert bundle.find("photo").weights_hash == COEFFICIENTS.model
 
 
 def test_the_evidence_is_measured_on_the_net(tiny_bundle: Bundle, hollow_bundle: Bundle) -> None:

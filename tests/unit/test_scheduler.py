@@ -298,3 +298,15 @@ def test_detection_shares_the_engine_too(restorer: Restorer) -> None:
     given = photograph(90, 70, 6)
     found = restorer.detect(given, run=Scheduler(restorer.engine).run)
     assert found.tobytes() == restorer.detect(given).tobytes()
+
+
+def test_a_chain_may_ask_for_nothing() -> None:
+    def silent(value: float) -> Chain:
+        if value < 0:
+            yield (np.zeros((1, 1), np.float32),)
+        return np.full((1, 1), value, np.float32)
+
+    scheduler = Scheduler(net, batch=2)
+    results = list(scheduler.run([silent(1), chain(0, 3), silent(2), silent(3)]))
+    assert [float(results[i][0, 0]) for i in (0, 2, 3)] == [1, 2, 3]
+    assert results[1].tobytes() == next(iter(one_by_one(net)([chain(0, 3)]))).tobytes()

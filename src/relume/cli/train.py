@@ -20,8 +20,8 @@ _EPILOG = """\
 photo is the local net and photo-tone the second part of the photo restorer; relume export makes a model of
 both. ddpm is the conditional 300-step system, generator its unconditional first stage (relume generate).
 latent-clean, latent-old and latent-map are the three stages of latent translation, in this order. xray
-reads the background off X-ray images and learns from a simulator; with --data REFERENCES, a file or folder of
-empty fields, it is xray-references, where the model xray goes on with your instrument for some minutes. The
+reads the background off X-ray images and learns from a simulator; xray-references is what it becomes with
+--data REFERENCES, a file or folder of empty fields: the model xray goes on with your instrument. The
 same command goes on after an interruption. On several GPUs: accelerate launch -m relume train ...
 """
 

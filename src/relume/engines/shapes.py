@@ -32,5 +32,9 @@ class ByShapes:
         self._made.move_to_end(shapes)
         return self._made[shapes]
 
+    def values(self) -> tuple[Any, ...]:
+        """What is remembered, the latest last."""
+        return tuple(self._made.values())
+
     def __len__(self) -> int:
         return len(self._made)

@@ -127,12 +127,19 @@ class Scheduler:
         under_way: dict[int, Chain] = {}
         done: dict[int, Array] = {}
         given = 0
+
+        def advance(number: int, answer: Array | None) -> None:
+            try:
+                self._want(picture, number, under_way[number].send(answer))  # type: ignore[arg-type]
+            except StopIteration as end:  # a tile that nobody looks at asks for nothing
+                del under_way[number]
+                done[number] = end.value
+
         try:
             while True:
                 while len(under_way) + len(done) < 2 * self._batch and (new := next(coming, None)):
-                    number, chain = new
-                    under_way[number] = chain
-                    self._want(picture, number, next(chain))
+                    number, under_way[number] = new
+                    advance(number, None)
                 if given in done:
                     yield done.pop(given)
                     given += 1
@@ -142,11 +149,7 @@ class Scheduler:
                 number, answer = picture.answers.get()
                 if isinstance(answer, Exception):
                     raise answer
-                try:
-                    self._want(picture, number, under_way[number].send(answer))
-                except StopIteration as end:
-                    del under_way[number]
-                    done[number] = end.value
+                advance(number, answer)
         finally:
             self._leave(picture)
             for chain in under_way.values():
