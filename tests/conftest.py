@@ -256,6 +256,20 @@ def serve(hollow_bundle: Bundle, tmp_path: Path) -> Iterator[Serve]:
         each.close()
 
 
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """Ends a test that waits for other processes and has not ended after a hundred seconds."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError("this test has waited for a hundred seconds")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(100)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One service for all tests that leave it alive."""

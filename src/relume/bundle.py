@@ -43,6 +43,7 @@ from typing import Any, NotRequired, TypedDict, cast
 import numpy.typing as npt
 
 from relume.errors import BundleCorrupt, BundleNotFound, OutputExists, UsageError
+from relume.files import digest
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
@@ -313,12 +314,12 @@ def _check(card: object, where: Path) -> Card:
     for key, kind in wanted.items():
         if not isinstance(card.get(key), kind):
             raise BundleCorrupt(f'{where} lacks a usable "{key}"; install the model anew')
-    for name, digest in card["files"].items():
+    for name, expected in card["files"].items():
         if not _NAME.fullmatch(name) or name == CARD:
             raise BundleCorrupt(
                 f"{where} names {name!r}, which is no file of its own folder; do not trust this model"
             )
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
             raise BundleCorrupt(f"{where} has no SHA-256 for {name}; install the model anew")
     for name, graph in card["graphs"].items():
         _check_graph(name, graph, card["files"], where)
@@ -361,5 +362,4 @@ def _digest(path: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _digest_of(path: Path, size: int, changed: int, node: int) -> str:
     """A file is read once by a process, as long as it is the same file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path)

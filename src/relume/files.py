@@ -1,7 +1,8 @@
 r"""Files: written whole or not at all, and read with errors that name them."""
 
-__all__ = ["one_line", "place", "placing", "reading"]
+__all__ = ["digest", "one_line", "place", "placing", "reading"]
 
+import hashlib
 import os
 import secrets
 import stat
@@ -97,6 +98,12 @@ def _claim(part: Path, target: Path) -> None:
         except BaseException:
             target.unlink(missing_ok=True)
             raise
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def one_line(text: object) -> str:

@@ -30,6 +30,7 @@ from types import ModuleType
 
 from relume._version import __version__
 from relume.cli import (
+    archive,
     bench,
     cache,
     calibrate,
@@ -58,6 +59,7 @@ from relume.errors import OutOfMemory, RelumeError
 
 COMMANDS: list[ModuleType] = [
     restore,
+    archive,
     mask,
     edit,
     verify,

@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard",),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sqlalchemy"),
     "postgres": ("psycopg",),
+    "ray": ("ray", "pyarrow", "pandas"),
     "sign": ("cryptography",),
 }
 """Extra → the modules that it installs."""

@@ -4,14 +4,16 @@ A result stands beside its picture under a name with a suffix, or below the outp
 folder input is kept. No result may fall on another, or on an input that was not asked to be replaced.
 """
 
-__all__ = ["Job", "Wanted", "ending_of", "plan"]
+__all__ = ["Job", "Wanted", "ending_of", "mask_file", "plan"]
 
+import argparse
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from relume.archive import Shard
 from relume.cli.streams import STREAM
 from relume.errors import NoInput, RelumeError, UsageError
 
@@ -23,7 +25,7 @@ class Wanted:
     """What the options say about inputs and outputs.
 
     ``save_mask`` is None (no), empty (beside the result), a file or a folder; ``samples`` counts
-    pictures that get files of their own.
+    pictures that get files of their own; ``shard`` is the part of the inputs that this process does.
     """
 
     inputs: Sequence[str]
@@ -37,6 +39,7 @@ class Wanted:
     invented: bool = False
     sidecar: bool = False
     samples: int = 1
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Job:
 
 
 def plan(wanted: Wanted) -> list[Job]:
-    """Lists the pictures in order, each once.
+    """Lists the pictures in order, each once; of a shard, which may be empty, only its own.
 
     Raises:
         NoInput: there is none.
@@ -90,8 +93,9 @@ def plan(wanted: Wanted) -> list[Job]:
     single = len(wanted.inputs) == 1 and not Path(wanted.inputs[0]).is_dir()
     if wanted.output == STREAM and not single:
         raise UsageError("stdout takes one picture: give -o DIR for several")
-    jobs = [_job(source, relative, wanted, single=single) for source, relative in found]
-    return _without_accidents(jobs, wanted)
+    mine = [each for each in found if wanted.shard is None or wanted.shard.holds(each[1])]
+    jobs = [_job(source, relative, wanted, single=single) for source, relative in mine]
+    return _without_accidents(jobs, [source for source, _ in found], wanted)
 
 
 def _check_format(format: str) -> None:
@@ -208,16 +212,16 @@ def ending_of(source: str | Path, format: str | None) -> str:
     return own if own.lower() in codec.suffixes else codec.suffixes[0]
 
 
-def _without_accidents(jobs: list[Job], wanted: Wanted) -> list[Job]:
-    """Refuses what would fall on an input or on another result."""
-    inputs = {_place(job.source): job for job in jobs if job.source != STREAM}
+def _without_accidents(jobs: list[Job], sources: list[str | Path], wanted: Wanted) -> list[Job]:
+    """Refuses what would fall on an input, of any shard, or on another result."""
+    inputs = {_place(source): source for source in sources if source != STREAM}
     taken: dict[str, Job] = {}
     checked = []
     for job in jobs:
         refused = ""
         for path in job.files:
             place = _place(path)
-            asked = wanted.overwrite and path is job.output and inputs.get(place) is job
+            asked = wanted.overwrite and path is job.output and inputs.get(place) is job.source
             if place in inputs and not asked:
                 refused = (
                     f"{path} is an input: choose another -o or --suffix, or name it by -o and --overwrite"
@@ -231,3 +235,24 @@ def _without_accidents(jobs: list[Job], wanted: Wanted) -> list[Job]:
 
 def _place(path: str | Path) -> str:
     return os.path.normcase(Path(path).resolve())
+
+
+def mask_file(job: Job, args: argparse.Namespace) -> Path | None:
+    """The mask that was given with this picture: NAME or NAME-mask in a folder, in any format; or None.
+
+    Raises:
+        UsageError: the folder has none for it.
+    """
+    from relume.image import is_picture
+
+    if args.mask in ("auto", "none"):
+        return None
+    given = Path(args.mask)
+    if not given.is_dir():
+        return given
+    place = given / job.relative.parent
+    names = (job.relative.stem, f"{job.relative.stem}-mask")
+    for path in sorted(place.iterdir()) if place.is_dir() else []:
+        if path.stem in names and is_picture(path):
+            return path
+    raise UsageError(f"no mask for {job.name}: {place} holds neither {names[0]}.png nor {names[1]}.png")

@@ -1,32 +1,26 @@
 r"""``relume restore``: damaged photographs come back."""
 
-__all__ = ["add", "run"]
+__all__ = ["add", "loaded", "one_by_one", "run"]
 
 import argparse
 import functools
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relume.cli.console import INTERRUPTED, Console, Progress, say
 from relume.cli.invented import WHITE, map_invented
-from relume.cli.jobs import Job, Wanted, plan
-from relume.cli.options import (
-    Subparsers,
-    add_model,
-    add_output,
-    add_restoring,
-    add_talk,
-    count,
-    memory,
-)
+from relume.cli.jobs import Job, mask_file, plan
+from relume.cli.keeping import Keep, Kept, keeping
+from relume.cli.options import Subparsers, add_model, add_output, add_talk
 from relume.cli.pipeline import pipeline
-from relume.cli.proof import Proof, add_proof, to_stdout
+from relume.cli.proof import Proof, add_proof
 from relume.cli.report import Entry, Report, check_report
+from relume.cli.restoring import add_archive, add_restoring_here, settings_of, shard_of, told, wanted_of
 from relume.cli.running import load
 from relume.cli.streams import STREAM, Writing, deliver, read_from
 from relume.errors import ImageError, OutOfMemory, OutputExists, RelumeError, UsageError
@@ -59,7 +53,7 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument("-o", "--output", metavar="OUT", help="a file, a folder, or - for stdout")
     parser.add_argument("-r", "--recursive", action="store_true", help="look into the folders below, too")
     add_model(parser)
-    _add_restoring(parser)
+    add_restoring_here(parser)
     group = add_output(parser)
     group.add_argument("--suffix", default="-restored", help="ends the names of results (default: -restored)")
     existing = group.add_mutually_exclusive_group()
@@ -69,60 +63,22 @@ def add(subparsers: "Subparsers") -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace what is there")
     group.add_argument("--report", type=Path, metavar="FILE.json", help="write what became of every input")
     add_proof(parser)
+    add_archive(parser)
     add_talk(parser)
-
-
-def _add_restoring(parser: argparse.ArgumentParser) -> None:
-    group = add_restoring(parser)
-    group.add_argument(
-        "--mask",
-        default="auto",
-        metavar="auto|none|FILE|DIR",
-        help="where the damage is (white): found by the model, not told, a picture, or a folder of pictures "
-        "named like the inputs or NAME-mask.png",
-    )
-    group.add_argument(
-        "--save-mask",
-        nargs="?",
-        const="",
-        metavar="FILE|DIR",
-        help="write the damage that was found; without a value beside the result (put it after the inputs)",
-    )
-    group.add_argument(
-        "--samples",
-        type=count,
-        default=1,
-        metavar="N",
-        help="draw N plausible pictures: the result is their mean, and each gets a file of its own",
-    )
-    group.add_argument(
-        "--uncertainty",
-        action="store_true",
-        help=f"write the spread over the samples beside the result, 16-bit PNG, white = {WHITE} of the range",
-    )
-    group.add_argument(
-        "--invented",
-        action="store_true",
-        help="write beside the result how far each pixel is expected to be from the truth, as a map like "
-        "that of --uncertainty; the report tells how much is invented (34 evaluations more per tile)",
-    )
-    group.add_argument(
-        "--max-memory", type=memory, metavar="SIZE", help="refuse pictures that need more, such as 2G"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Restores; one bad file does not stop the others."""
     console = Console.of(args)
-    report = Report(settings=_told(args))
+    report = Report(settings=told(args))
     code = RelumeError.exit_code
     if args.report is not None:
         check_report(args.report)
     try:
-        jobs = plan(_wanted(args))
-        settings = _settings(args)
+        jobs = plan(wanted_of(args))
+        settings = settings_of(args)
         report.entries += [Entry(job.name, str(job.output)) for job in jobs]
-        code = _all(jobs, settings, args, report, console)
+        code = _done(jobs, settings, args, report, console)
     except RelumeError as error:
         code, report.error = error.exit_code, str(error)
         raise
@@ -135,87 +91,82 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _wanted(args: argparse.Namespace) -> Wanted:
-    return Wanted(
-        inputs=args.inputs,
-        output=args.output,
-        recursive=args.recursive,
-        suffix=args.suffix,
-        format=args.format,
-        overwrite=args.overwrite,
-        save_mask=args.save_mask,
-        uncertainty=args.uncertainty,
-        invented=args.invented,
-        sidecar=args.sidecar or args.sign is not None or (args.mark is not None and not to_stdout(args)),
-        samples=args.samples,
-    )
-
-
-def _settings(args: argparse.Namespace) -> "Settings":
-    from relume.tasks import Settings
-
-    if args.mask not in ("auto", "none") and not Path(args.mask).exists():
-        raise UsageError(f"--mask {args.mask}: there is no such file or folder")
-    return Settings(
-        steps=args.steps,
-        seed=args.seed,
-        fidelity=args.fidelity,
-        mask="none" if args.mask == "none" else "auto",
-        preserve=args.preserve,
-        tone=args.tone,
-        strength=args.strength,
-        samples=args.samples,
-        uncertainty=args.uncertainty,
-        tile=args.tile,
-        max_memory=args.max_memory,
-    )
-
-
-def _told(args: argparse.Namespace) -> dict[str, Any]:
-    """The options, as a report keeps them."""
-    left_out = {"run", "command", "inputs", "report", "quiet", "verbose"}
-    told = {key: value for key, value in sorted(vars(args).items()) if key not in left_out}
-    # The key of a mark is a secret, and a report is not.
-    return told | {"mark": args.mark is not None, "sign": args.sign is not None}
-
-
-def _all(
+def _done(
     jobs: list[Job], settings: "Settings", args: argparse.Namespace, report: Report, console: Console
 ) -> int:
-    proof = Proof.of(args)
-    restorer = functools.cache(lambda: _load(args, report, console))
-    progress = Progress(len(jobs), console)
-    stages = pipeline(
-        list(zip(jobs, report.entries, strict=True)),
-        lambda pair: _given(*pair, args),
-        lambda pair, given: _restored(*pair, given, restorer, settings, args, progress, proof),
-        lambda pair, done: _put(*pair, done, args, proof),
-        # A pipe that nobody fills must not be waited for in a thread; a bound on memory is for one picture.
-        overlap=len(jobs) > 1 and args.max_memory is None and all(job.source != STREAM for job in jobs),
-    )
+    if args.on is not None:
+        from relume.cli.on_ray import on_ray
+
+        with closing(on_ray(jobs, args, report)) as ended:
+            return _watch(ended, Kept.resume, args, report, console)
+    with keeping(args, jobs, report) as (keep, allowed):
+        restorer = functools.cache(lambda: loaded(args, report, console))
+        progress = Progress(len(jobs), console)
+        entries = one_by_one(jobs, settings, allowed, report, keep, restorer, progress)
+        with closing(progress), closing(entries) as ended:
+            return _watch(ended, keep.resume, args, report, console)
+
+
+def _watch(
+    ended: Iterator[Entry], resume: str, args: argparse.Namespace, report: Report, console: Console
+) -> int:
+    """Tells of each input when it has ended, and of all at the end; returns the exit code."""
     try:
-        with closing(stages):
-            for _, entry in stages:
-                _tell(entry, console)
+        for entry in ended:
+            _tell(entry, console, archive=shard_of(args) is not None)
     except KeyboardInterrupt:
         for entry in [entry for entry in report.entries if entry.status == "pending"][:1]:
             entry.status = "interrupted"
-        progress.close()
-        say(f"interrupted; {report.count('done')} of {len(jobs)} done; --skip-existing goes on from here")
+        total = len(report.entries)
+        say(f"interrupted; {report.count('done')} of {total} done; {resume} goes on from here")
         return INTERRUPTED
-    finally:
-        progress.close()
-    if len(jobs) > 1:
+    if len(report.entries) > 1:
         parts = [f"{report.count(status)} {status}" for status in ("done", "skipped", "failed")]
         console.note(f"{', '.join(parts)} in {time.time() - report.began:.1f} s")
     return report.exit_code()
 
 
-def _tell(entry: Entry, console: Console) -> None:
+def one_by_one(
+    jobs: list[Job],
+    settings: "Settings",
+    args: argparse.Namespace,
+    report: Report,
+    keep: Keep,
+    restorer: Callable[[], "Restorer"],
+    progress: Progress,
+) -> Generator[Entry, None, None]:
+    """Restores them one after another into the entries of the report, and hands those out.
+
+    ``keep`` is asked in the thread that reads, and told in the one that writes. ``restorer`` is asked for
+    when the first picture has been read.
+    """
+    proof = Proof.of(args)
+    stages = pipeline(
+        list(zip(jobs, report.entries, strict=True)),
+        lambda pair: _given(*pair, args, keep),
+        lambda pair, given: _restored(*pair, given, restorer, settings, args, progress, proof),
+        lambda pair, done: _put(*pair, done, args, proof, keep),
+        # A pipe that nobody fills must not be waited for in a thread; a bound on memory is for one picture.
+        overlap=len(jobs) > 1
+        and args.max_memory is None
+        and not keep.wary
+        and all(job.source != STREAM for job in jobs),
+    )
+    try:
+        with closing(stages):
+            yield from (entry for _, entry in stages)
+    except KeyboardInterrupt:
+        progress.close()
+        raise
+
+
+def _tell(entry: Entry, console: Console, *, archive: bool) -> None:
+    """What became of one input. In an archive most may be finished: that is no news."""
     if entry.status == "failed":
         say(str(entry.error))
     elif entry.status == "skipped":
-        console.note(f"{entry.input}: {entry.output} is there, skipped")
+        note = console.detail if archive else console.note
+        note(f"{entry.input}: {entry.output} is there, skipped")
     else:
         where = "stdout" if entry.output == STREAM else entry.output
         console.note(f"{entry.input} → {where}  {sum(entry.seconds.values()):.2f} s")
@@ -223,7 +174,8 @@ def _tell(entry: Entry, console: Console) -> None:
         console.detail(f"  {entry.width}×{entry.height}: {stages}; evaluations per tile: {entry.evaluations}")
 
 
-def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restorer":
+def loaded(args: argparse.Namespace, report: Report, console: Console) -> "Restorer":
+    """A restorer as the options want it; what it is goes into the report."""
     restorer = load(args, console, measure=len(report.entries) >= MANY)
     bundle, engine = restorer.bundle, restorer.engine
     report.model = {"name": bundle.name, "version": bundle.card["version"], "hash": bundle.hash}
@@ -231,10 +183,10 @@ def _load(args: argparse.Namespace, report: Report, console: Console) -> "Restor
     return restorer
 
 
-def _given(job: Job, entry: Entry, args: argparse.Namespace) -> "Given | None":
+def _given(job: Job, entry: Entry, args: argparse.Namespace, keep: Keep) -> "Given | None":
     """Reads a picture and its mask; ``None`` where there is nothing to do. Errors are noted in its entry."""
     try:
-        if args.skip_existing and isinstance(job.output, Path) and job.output.exists():
+        if not keep.begin(job):
             entry.status = "skipped"
             return None
         return _read(job, entry, args)
@@ -258,15 +210,15 @@ def _restored(
     try:
         if given is None:
             return None
-        loaded = restorer()
+        model = restorer()
         try:
-            done = loaded.restore(given[0], settings, mask=given[1], progress=progress.tiles)
+            done = model.restore(given[0], settings, mask=given[1], progress=progress.tiles)
             entry.seconds |= done.seconds
             entry.evaluations = done.evaluations
             if job.invented is not None:
-                map_invented(job.invented, entry, loaded, (given[0], done, settings), args)
+                map_invented(job.invented, entry, model, (given[0], done, settings), args)
             overwrite = args.overwrite or args.skip_existing
-            seal = proof.seal(job, loaded, settings, done, mask=args.mask, overwrite=overwrite)
+            seal = proof.seal(job, model, settings, done, mask=args.mask, overwrite=overwrite)
         except Exception as error:
             _note(error, entry, args)
             return None
@@ -281,15 +233,16 @@ def _put(
     done: "tuple[Restoration, Seal] | None",
     args: argparse.Namespace,
     proof: Proof,
+    keep: Keep,
 ) -> None:
-    """Writes one result. Errors are noted in its entry."""
-    if done is None:
-        return
-    try:
-        _write(job, entry, *done, args, proof)
-        entry.status = "done"
-    except Exception as error:
-        _note(error, entry, args)
+    """Writes one result, and what became of it. Errors are noted in its entry."""
+    if done is not None:
+        try:
+            _write(job, entry, *done, args, proof)
+            entry.status = "done"
+        except Exception as error:
+            _note(error, entry, args)
+    keep.end(job, entry)
 
 
 def _note(error: Exception, entry: Entry, args: argparse.Namespace) -> None:
@@ -316,28 +269,17 @@ def _read(job: Job, entry: Entry, args: argparse.Namespace) -> "Given":
         raise
     entry.width, entry.height = picture.width, picture.height
     entry.bytes_in = Path(job.source).stat().st_size if job.source != STREAM else None
-    mask = None if args.mask in ("auto", "none") else _mask(job, Path(args.mask))
+    given = mask_file(job, args)
+    mask = None if given is None else _mask(given)
     entry.seconds["read"] = time.perf_counter() - began
     return picture, mask
 
 
-def _mask(job: Job, given: Path) -> "NDArray[np.float32]":
+def _mask(path: Path) -> "NDArray[np.float32]":
     from relume import image
     from relume.tasks.finish import mask_from
 
-    return mask_from(image.read(_mask_file(job, given) if given.is_dir() else given))
-
-
-def _mask_file(job: Job, folder: Path) -> Path:
-    """The file in a folder of masks that belongs to this picture: NAME or NAME-mask, in any format."""
-    from relume.image import is_picture
-
-    place = folder / job.relative.parent
-    names = (job.relative.stem, f"{job.relative.stem}-mask")
-    for path in sorted(place.iterdir()) if place.is_dir() else []:
-        if path.stem in names and is_picture(path):
-            return path
-    raise UsageError(f"no mask for {job.name}: {place} holds neither {names[0]}.png nor {names[1]}.png")
+    return mask_from(image.read(path))
 
 
 def _write(
