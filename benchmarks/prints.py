@@ -1,6 +1,6 @@
 r"""Do our damaged pictures look like genuine old prints? Levels, tint and grain of both, and their distances.
 
-    python benchmarks/prints.py --genuine FOLDER [--genuine 'FOLDER/fsa_*'] --clean FOLDER --out prints.json
+    python benchmarks/prints.py --genuine FOLDER [--genuine 'FOLDER/fsa_*'] --clean FOLDER --name MACHINE
 
 Each picture is looked at with its shorter side at 192 pixels. ``--restored`` adds the genuine ones after they
 were restored.
@@ -17,11 +17,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from quality import git
 from relume import Restorer, Settings, files, image
 from relume._version import __version__
 from relume.bench.appearance import APPEARANCE, appearance, appearance_distance
+from relume.bench.machine import machine
 from relume.degrade import recipe
 
+HERE = Path(__file__).resolve().parent
 SIDE = 192
 QUANTILES = (5, 25, 50, 75, 95)
 Looks = list[dict[str, float]]
@@ -83,7 +86,9 @@ def main() -> None:
     parser.add_argument("--severity", type=float, default=1.0)
     parser.add_argument("--every", type=int, default=1, help="every so many of the clean pictures")
     parser.add_argument("--restored", action="store_true")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--name", help="of the machine: writes benchmarks/results/VERSION/prints--NAME--cpu.json"
+    )
     args = parser.parse_args()
     prints = pictures(args.genuine)
     theirs = genuine(prints, None)
@@ -101,17 +106,21 @@ def main() -> None:
         for figure, values in quantiles(looks).items():
             distance = f"  {apart[name][figure]:.2f}" if name in apart else ""
             print(f"  {figure:9}" + "".join(f"{value:9.3f}" for value in values) + distance)
-    if args.out:
+    if args.name:
         report = {
             "suite": "prints",
             "version": __version__,
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+            "machine": machine(),
             "figures": dict(APPEARANCE),
             "percentiles": QUANTILES,
             "severity": args.severity,
             "groups": {n: {"pictures": len(g), "quantiles": quantiles(g)} for n, g in groups.items()},
             "distance_from_genuine": apart,
         }
-        files.place(json.dumps(report, indent=1).encode() + b"\n", args.out, overwrite=True)
+        target = HERE / "results" / __version__ / f"prints--{args.name}--cpu.json"
+        files.place(json.dumps(report, indent=1).encode() + b"\n", target, overwrite=True)
 
 
 if __name__ == "__main__":
