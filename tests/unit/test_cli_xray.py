@@ -23,7 +23,7 @@ from relume.errors import BundleNotFound, UsageError
 from relume.scan import open_scan, provenance_of, write_picture
 from relume.scan.hdf5 import library
 from relume.scan.output import Provenance
-from relume.tasks.correct import correct, method, thickness
+from relume.tasks.xray import correct, find_method, thickness
 
 SHARED = Path(__file__).parents[3] / "shared" / "xray"
 HOW = Provenance("test", {}, "none")
@@ -140,7 +140,7 @@ def test_without_the_model_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(bundle, "find", missing)
     with pytest.raises(BundleNotFound, match="--method polynomial"):
-        method("pix2pix")
+        find_method("pix2pix")
 
 
 def test_basic_is_handed_the_stack_and_its_flat_field_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +173,11 @@ def test_noise_is_measured_in_the_image_itself() -> None:
 def test_an_empty_image_is_one_and_a_transmission_above_one_stays() -> None:
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
     light = 4000 * np.exp(0.2 * x - 0.1 * y**2)
-    (empty,) = correct([light + 90], method=method("polynomial"), dark=90)
+    (empty,) = correct([light + 90], method=find_method("polynomial"), dark=90)
     np.testing.assert_allclose(empty.transmission, 1, atol=0.01)
     bright = light.copy()
     bright[60:66, 60:66] *= 1.4
-    (found,) = correct([bright], method=method("flat"), references=[light])
+    (found,) = correct([bright], method=find_method("flat"), references=[light])
     assert found.transmission[62, 62] == pytest.approx(1.4, rel=1e-4)
     with pytest.raises(UsageError, match="attenuation"):
         thickness(found.transmission, 0)
