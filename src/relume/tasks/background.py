@@ -1,6 +1,15 @@
 r"""The background of an X-ray image, by any method: learned, with an error bar, or classical."""
 
-__all__ = ["METHODS", "NET", "Background", "BackgroundNet", "Method", "estimate_background", "find_method"]
+__all__ = [
+    "METHODS",
+    "NET",
+    "Background",
+    "BackgroundNet",
+    "Method",
+    "estimate_background",
+    "find_method",
+    "find_net",
+]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -144,12 +153,23 @@ def find_method(name: str, *, net: BackgroundNet | None = None, model: str | Pat
         raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")
     if name != NET:
         return _classical(ESTIMATORS[name])
+    return _learned(find_net(model) if net is None else net)
+
+
+def find_net(model: str | Path = "xray") -> BackgroundNet:
+    """The net of a bundle, on the engine that suits it.
+
+    Raises:
+        BundleNotFound: it is not there; the message names what does without.
+        UsageError: the bundle is for something else.
+        EngineUnavailable: no engine can run it.
+    """
     try:
-        return _learned(BackgroundNet(model) if net is None else net)
+        return BackgroundNet(model)
     except BundleNotFound as error:
         raise BundleNotFound(
             f"{NET} needs the model {model}, which is not installed (relume models lists what is); "
-            "take --method polynomial, or flat with a --reference"
+            "without one: --method polynomial, or flat with a --reference; --field gradients"
         ) from error
 
 

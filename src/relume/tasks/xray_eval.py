@@ -23,6 +23,7 @@ from relume.scan import Scan
 
 from .background import Method
 from .correct import correct
+from .mosaic_field import common_field
 from .xray import flat_fielded
 
 _VALID = 0.97  # of the vignette
@@ -120,12 +121,13 @@ def _binned(picture: npt.NDArray[np.floating], step: int) -> npt.NDArray[np.floa
     return np.asarray(picture[: h * step, : w * step].reshape(h, step, w, step).mean((1, 3)))
 
 
-def evaluate_mosaic(mosaic: Mosaic, settings: Settings) -> dict[str, float]:
+def evaluate_mosaic(mosaic: Mosaic, settings: Settings, *, model: str = "xray") -> dict[str, float]:
     """The figures of one mosaic: seams, quality, slow bias, the grid of tiles, gains, places, field."""
     dark = mosaic.simulator.session.detector.dark
     shots = list(mosaic)
     looks = Looks([shot.raw for shot in shots], dark)
-    found = solve(looks, mosaic.nominal, settings=settings)
+    estimator, _ = common_field(settings.common, model)
+    found = solve(looks, mosaic.nominal, settings=settings, estimator=estimator)
     apart = (mosaic.positions - found.places).mean(0)
     real = mosaic.positions - apart
     on = canvas(np.concatenate([found.places, real]), looks.shape)

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from relume.tasks.xray_report import Shown
 
 _EPILOG = """\
-methods: pix2pix (the trained model; of a --reference, of any day, it takes what the detector adds), flat (a reference of the same moment), stale-flat (one of another day:
-its shape is used, not its counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic
-(all frames of all inputs), eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder.
+methods: pix2pix (the trained model, on the image alone; of a --reference of any day it takes the detector's
+pattern), flat (a reference of the same moment), stale-flat (one of another day: its shape is used, not its
+counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic (all frames of all inputs),
+eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder.
 HDF5 and NeXus hold the background, and the error and thickness where asked for.
 """
 _SHOWN = 6  # frames on a report
@@ -142,7 +143,7 @@ def _opened(
 
 
 def _uses_flats(method: "Method", args: argparse.Namespace) -> bool:
-    """Whether flats count: a method that can do without takes those that were given, not those in the file."""
+    """Whether flats count: a method that can do without takes what was given, not what is in the file."""
     return method.needs == "flats" or (method.takes == "flats" and args.reference is not None)
 
 

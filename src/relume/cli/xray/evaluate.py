@@ -119,7 +119,8 @@ def _sessions(args: argparse.Namespace, console: Console) -> Rows:
 
 def _mosaics(args: argparse.Namespace, console: Console) -> Rows:
     from relume.degrade.illumination import Mosaic
-    from relume.mosaic import FIELDS, Prior, Settings
+    from relume.mosaic import Prior, Settings
+    from relume.tasks.mosaic_field import FIELDS
     from relume.tasks.xray_eval import evaluate_mosaic
 
     rows: Rows = {}
@@ -131,7 +132,7 @@ def _mosaics(args: argparse.Namespace, console: Console) -> Rows:
         for field in fields:
             progress.begin(f"{seed}, {field}")
             settings = Settings(field, prior=Prior(gain=spread))
-            rows.setdefault(field, []).append(evaluate_mosaic(mosaic, settings))
+            rows.setdefault(field, []).append(evaluate_mosaic(mosaic, settings, model=args.model))
             progress.end()
     progress.close()
     return rows
