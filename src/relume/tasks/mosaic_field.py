@@ -40,25 +40,24 @@ def learned_field(net: BackgroundNet) -> Common:
     .. math:: F = P + \frac{\sum_i \sigma_i^{-2} (\ln \hat B_i - P)}{\sum_i \sigma_i^{-2}}
 
     P is the fine pattern (:func:`~relume.degrade.illumination.grid.fine_pattern`) of the field that
-    ``gradients`` finds, :math:`\hat B_i` the net's background of tile i with P as its fixed map, and
-    :math:`\sigma_i` its error.
+    ``gradients`` finds, with its dark corners, :math:`\hat B_i` the net's background of tile i with P as its
+    fixed map, and :math:`\sigma_i` its error.
     """
 
     def common(level: Level, count: int, shape: tuple[int, int]) -> Field:
         rough = CLASSICAL["gradients"](level, count, shape)
         rough = rough - np.median(rough)
-        fixed = fine_pattern(rough)
-        corners = np.minimum(rough - DARKEST, 0)  # what the pattern leaves out, and no net is trained on
+        corners = np.minimum(rough - DARKEST, 0)  # the pattern leaves them out; the net is not to see them
+        fixed = (fine_pattern(rough) + corners).astype(np.float32)
         total, weights = np.zeros(shape), np.zeros(shape)
         for number in range(count):
             look = np.asarray(level(number), np.float64)
             found = net(np.exp(look - np.median(look)), fixed=fixed)
-            if found.sigma is None:
-                raise AssertionError("a net tells its error")
+            assert found.sigma is not None
             slow = np.log(found.field) - fixed
             weight = found.sigma**-2.0
             total += weight * (slow - np.mean(slow))
             weights += weight
-        return np.asarray(total / weights + fixed + corners)
+        return np.asarray(total / weights + fixed)
 
     return common
