@@ -150,7 +150,7 @@ def find_method(name: str, *, net: BackgroundNet | None = None, model: str | Pat
         EngineUnavailable: no engine can run it.
     """
     if name not in METHODS:
-        raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")
+        raise UsageError(f"no background method is called {name!r}; there are: {', '.join(METHODS)}")
     if name != NET:
         return _classical(ESTIMATORS[name])
     return _learned(find_net(model) if net is None else net)

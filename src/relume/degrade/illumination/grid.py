@@ -51,7 +51,7 @@ def working(shape: tuple[int, int], side: int, multiple: int) -> Working:
     if max(shape) > STRIP * min(shape):
         raise UsageError(
             f"a frame of {shape[0]}x{shape[1]} pixels is a strip, and the model reads areas: "
-            "take --method flat, or polynomial"
+            "take --method flat"
         )
     scale = side / min(shape)
     h, w = (max(1, round(length * scale)) for length in shape)
