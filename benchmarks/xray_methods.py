@@ -16,8 +16,7 @@ import numpy as np
 from relume.background import ESTIMATORS, corrected
 from relume.bench.transmission import report
 from relume.degrade.illumination import TEST, Shot, Simulator
-
-FIGURES = ("psnr", "ssim", "density_error", "flatness", "detail", "loss")
+from relume.tasks.xray_eval import FIGURES
 
 
 def cases(simulator: Simulator, shot: Shot, index: int) -> Iterator[tuple[str, np.ndarray, float]]:

@@ -23,7 +23,7 @@ from relume.errors import BundleNotFound, UsageError
 from relume.scan import open_scan, provenance_of, write_picture
 from relume.scan.hdf5 import library
 from relume.scan.output import Provenance
-from relume.tasks.correct import correct, method, thickness
+from relume.tasks.xray import correct, estimate_background, find_method, thickness
 
 SHARED = Path(__file__).parents[3] / "shared" / "xray"
 HOW = Provenance("test", {}, "none")
@@ -140,7 +140,7 @@ def test_without_the_model_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(bundle, "find", missing)
     with pytest.raises(BundleNotFound, match="--method polynomial"):
-        method("pix2pix")
+        find_method("pix2pix")
 
 
 def test_basic_is_handed_the_stack_and_its_flat_field_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +173,11 @@ def test_noise_is_measured_in_the_image_itself() -> None:
 def test_an_empty_image_is_one_and_a_transmission_above_one_stays() -> None:
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
     light = 4000 * np.exp(0.2 * x - 0.1 * y**2)
-    (empty,) = correct([light + 90], method=method("polynomial"), dark=90)
+    (empty,) = correct([light + 90], method=find_method("polynomial"), dark=90)
     np.testing.assert_allclose(empty.transmission, 1, atol=0.01)
     bright = light.copy()
     bright[60:66, 60:66] *= 1.4
-    (found,) = correct([bright], method=method("flat"), references=[light])
+    (found,) = correct([bright], method=find_method("flat"), references=[light])
     assert found.transmission[62, 62] == pytest.approx(1.4, rel=1e-4)
     with pytest.raises(UsageError, match="attenuation"):
         thickness(found.transmission, 0)
@@ -241,6 +241,101 @@ def test_a_killed_mosaic_goes_on_and_ends_as_if_nothing_had_happened(tiles: Path
         np.testing.assert_array_equal(one["exchange/data"], other["exchange/data"])
 
 
+def test_the_model_is_what_runs_unless_told_otherwise(session: Path, tmp_path: Path) -> None:
+    from relume import bundle
+
+    inputs, dark = sorted(session.glob("raw_*.tif")), session / "dark.tif"
+    options = ("--dark", dark, "--uncertainty", "-q")
+    assert _main("xray", "correct", *inputs, "-o", tmp_path, *options) == 0
+    how = provenance_of(tmp_path / "raw_0001.h5")
+    assert how.method == "pix2pix" and how.bundle == bundle.find("xray").hash
+    assert how.parameters["model"].startswith("xray ")
+    raw, level = (tifffile.imread(path).astype(np.float64) for path in (inputs[1], dark))
+    alone = estimate_background(raw, dark=level)
+    assert alone.sigma is not None
+    with library().File(tmp_path / "raw_0001.h5") as file:
+        t, b, sigma = (file["exchange"][name][0] for name in ("data", "background", "sigma"))
+    np.testing.assert_allclose(b, alone.field, rtol=1e-5)
+    least = alone.sigma * np.abs(t)
+    assert (sigma >= least * 0.999).all() and np.median(sigma / least) < 10
+    assert np.std(alone.sigma) > 0
+
+
+def test_a_reference_of_another_day_gives_the_model_the_pattern_of_the_detector(
+    session: Path, tmp_path: Path
+) -> None:
+    raw, flat, dark = session / "raw_0000.tif", session / "flat.tif", session / "dark.tif"
+    options = ("--dark", dark, "--reference", flat, "-q")
+    assert _main("xray", "correct", raw, "-o", tmp_path / "a.h5", *options) == 0
+    image, light, level = (tifffile.imread(path).astype(np.float64) for path in (raw, flat, dark))
+    known = estimate_background(image, references=[light], dark=level)
+    with library().File(tmp_path / "a.h5") as file:
+        found = file["exchange/background"][0]
+    np.testing.assert_allclose(found, known.field, rtol=1e-5)
+    assert np.std(np.log(found / estimate_background(image, dark=level).field)) > 1e-3
+    assert provenance_of(tmp_path / "a.h5").parameters["reference"] == str(flat)
+
+
+def test_one_net_and_one_map_serve_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    from relume.tasks import background
+
+    loaded, maps = [], []
+    load, make = background.BackgroundNet, background.fixed_map
+    monkeypatch.setattr(background, "BackgroundNet", lambda *given: loaded.append(1) or load(*given))
+    monkeypatch.setattr(background, "fixed_map", lambda flats: maps.append(1) or make(flats))
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    light = 4000 * np.exp(0.2 * x - 0.1 * y**2)
+    found = list(correct([light] * 3, method=find_method("pix2pix"), references=[light]))
+    assert len(found) == 3 and len(loaded) == 1 and len(maps) == 1
+
+
+def test_a_strip_is_no_area(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite(tmp_path / "strip.tif", np.full((2, 640), 900, np.uint16))
+    assert _main("xray", "correct", tmp_path / "strip.tif", "-o", tmp_path / "o.h5") == 2
+    assert "take --method flat" in capsys.readouterr().err
+    assert not (tmp_path / "o.h5").exists()
+
+
+def test_the_model_is_one_of_the_fields_of_a_mosaic(
+    tiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from relume import bundle
+
+    out = tmp_path / "m.h5"
+    options = ("--dark", tiles / "dark.tif", "--mode", "absorption", "--radius", 0, "-q")
+    assert _main("xray", "mosaic", tiles, "-o", out, "--field", "pix2pix", *options) == 0
+    assert provenance_of(out).bundle == bundle.find("xray").hash
+    assert _main("xray", "mosaic", tiles, "-o", tmp_path / "n.h5", "--field", "magic", *options) == 2
+    assert "hash-grid, pix2pix" in capsys.readouterr().err
+
+
+def test_a_net_is_weighed_by_its_precision_tile_by_tile() -> None:
+    from types import SimpleNamespace
+
+    from relume.tasks.mosaic_field import learned_field
+
+    rng = np.random.default_rng(0)
+    x = np.linspace(-1, 1, 64)[None] * np.ones((64, 1))
+    pattern = 0.01 * rng.standard_normal((64, 64))
+    tilts, errors = (0.1, 0.4), (0.1, 0.2)
+    answers = [
+        SimpleNamespace(field=np.exp(tilt * x), sigma=np.full(x.shape, error))
+        for tilt, error in zip(tilts, errors, strict=True)
+    ]
+    given = iter(answers)
+
+    def net(image: np.ndarray, *, fixed: np.ndarray) -> SimpleNamespace:
+        one = next(given)
+        return SimpleNamespace(field=one.field * np.exp(fixed), sigma=one.sigma)
+
+    found = learned_field(net)(lambda number: pattern + number, 2, (64, 64))  # type: ignore[arg-type]
+    weights = np.asarray(errors) ** -2.0
+    slope = float(np.sum(weights * tilts) / weights.sum())
+    fine = found - slope * x
+    assert np.corrcoef(fine.ravel(), pattern.ravel())[0, 1] > 0.95
+    np.testing.assert_allclose(np.polyfit(x.ravel(), found.ravel(), 1)[0], slope, atol=0.005)
+
+
 def test_evaluation_tells_methods_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "e.json"
     options = ("--sessions", 1, "--size", 64, "--method", "none", "--method", "flat", "--json", report)
@@ -267,6 +362,12 @@ def test_measured_files_from_end_to_end(tmp_path: Path) -> None:
     )
     assert report.stat().st_size > 10_000 and open_scan(tmp_path / "c.h5").frames.shape == (1, 512, 512)
     assert _main("xray", "correct", tooth, "-o", tmp_path / "t.tif", "--method", "flat", "-q") == 0
+    assert _main("xray", "correct", chip, "-o", tmp_path / "n.h5", "--uncertainty", "-q") == 0
+    with library().File(tmp_path / "c.h5") as flat, library().File(tmp_path / "n.h5") as net:
+        light, made = flat["exchange/background"][0], net["exchange/background"][0]
+        assert provenance_of(tmp_path / "n.h5").bundle and (net["exchange/sigma"][0] > 0).all()
+    inside = light > 0.3
+    assert np.std(np.log(made / light)[inside]) < 0.85 * np.std(np.log(light[inside]))
     frames = open_scan(tmp_path / "t.tif").frames
     assert frames.shape == (181, 2, 640) and np.median(frames[0][:, :20]) == pytest.approx(1, abs=0.03)
     options = ("--method", "polynomial", "--dark", 1500, "-q")

@@ -65,6 +65,7 @@ def solve(
     *,
     settings: Settings | None = None,
     given: Field | None = None,
+    estimator: fields.Common | None = None,
     work: Work | None = None,
     tell: Tell | None = None,
 ) -> Solution:
@@ -75,6 +76,7 @@ def solve(
         nominal: (N,2) corners (y, x) as the stage has them, in pixels.
         settings: see :class:`Settings`.
         given: ln of a measured flat field (H,W), which is used as the common field.
+        estimator: of the common field, in place of the one that ``settings`` names.
         work: where parts are kept.
         tell: told of progress.
 
@@ -84,15 +86,17 @@ def solve(
     settings = settings or Settings()
     if nominal.shape != (len(looks), 2):
         raise UsageError(f"{len(looks)} tiles need as many places (y, x), not {nominal.shape}")
-    if settings.common not in fields.FIELDS:
-        raise UsageError(f"no field is called {settings.common!r}; there are: {', '.join(fields.FIELDS)}")
+    if given is None and estimator is None:
+        if settings.common not in fields.FIELDS:
+            raise UsageError(f"no field is called {settings.common!r}; there are: {', '.join(fields.FIELDS)}")
+        estimator = fields.FIELDS[settings.common]
     tell = tell or (lambda stage, done, total: None)
     side = min(looks.shape)
     radius = max(4, side // 16) if settings.radius is None else settings.radius
     links = _links(looks, nominal, radius, work, tell) if radius else []
     at = places(nominal, links, gate=settings.gate)
     pairs = neighbours(at, looks.shape, least=max(2, side // 64))
-    common, held = _rounds(looks, at, pairs, settings, given, work, tell)
+    common, held = _rounds(looks, at, pairs, settings.prior, estimator, given, work, tell)
     return Solution(at, links, common, held, _camera(looks))
 
 
@@ -120,7 +124,8 @@ def _rounds(
     looks: Looks,
     at: Places,
     pairs: Sequence[tuple[int, int]],
-    settings: Settings,
+    prior: Prior,
+    estimator: fields.Common | None,
     given: Field | None,
     work: Work | None,
     tell: Tell,
@@ -133,13 +138,13 @@ def _rounds(
     common = np.zeros(looks.shape)
     for number in range(_ROUNDS):
         tell("field", number, _ROUNDS)
-        if given is None:
-            common = fields.FIELDS[settings.common](_Residual(looks, held), len(looks), looks.shape)
-        else:
+        if given is not None:
             common = given
+        elif estimator is not None:
+            common = estimator(_Residual(looks, held), len(looks), looks.shape)
         common = common - np.median(common)
         tell("gains", number, _ROUNDS)
-        held = balance(equations(looks, common, at, pairs), levels, settings.prior, field=given is None)
+        held = balance(equations(looks, common, at, pairs), levels, prior, field=given is None)
         common = common + held.correction(looks.shape)
     assert held is not None
     held = held.shifted(_brightest(looks, common, held))

@@ -1,25 +1,36 @@
 r"""The background of an X-ray image, by any method: learned, with an error bar, or classical."""
 
-__all__ = ["METHODS", "NET", "Background", "BackgroundNet", "estimate_background"]
+__all__ = [
+    "METHODS",
+    "NET",
+    "Background",
+    "BackgroundNet",
+    "Method",
+    "estimate_background",
+    "find_method",
+    "find_net",
+]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from relume import bundle as bundles
 from relume import engines
-from relume.background import ESTIMATORS
-from relume.background.estimator import normalised
+from relume.background import ESTIMATORS, Estimator
+from relume.background.estimator import Needs, normalised
+from relume.bundle import Bundle
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
-from relume.errors import UsageError
+from relume.errors import BundleNotFound, UsageError
 from relume.nets import build
 
 NET = "pix2pix"
 METHODS = (NET, *ESTIMATORS)
-"""Names that :func:`estimate_background` knows."""
+"""Names that :func:`find_method` and :func:`estimate_background` know."""
 
 _FIXED = "fixed_map"
 Image = npt.NDArray[np.floating]
@@ -109,6 +120,81 @@ class BackgroundNet:
         return Background(normalised(np.exp(field)), sigma, NET, self.bundle.hash)
 
 
+class Method(NamedTuple):
+    """A way to the backgrounds of a series of images.
+
+    ``ready(references)`` does once what need not be done again for every image, and gives the function from
+    an image (H,W) to its :class:`Background`. Images and references are counts less the dark level. ``takes``
+    says what references are; without them it does only where ``needs`` is ``"nothing"``. ``model`` is the
+    bundle of a learned method.
+    """
+
+    name: str
+    needs: Needs
+    takes: Needs
+    ready: Callable[[Sequence[Image]], Callable[[Image], Background]]
+    model: Bundle | None = None
+
+
+def find_method(name: str, *, net: BackgroundNet | None = None, model: str | Path = "xray") -> Method:
+    """The method of that name.
+
+    Args:
+        name: one of :data:`METHODS`.
+        net: for ``pix2pix``, one that is loaded already.
+        model: for ``pix2pix`` without ``net``, the name or path of its bundle.
+
+    Raises:
+        UsageError: there is no such method, or the bundle is for something else.
+        BundleNotFound: the model is not there.
+        EngineUnavailable: no engine can run it.
+    """
+    if name not in METHODS:
+        raise UsageError(f"no background method is called {name!r}; there are: {', '.join(METHODS)}")
+    if name != NET:
+        return _classical(ESTIMATORS[name])
+    return _learned(find_net(model) if net is None else net)
+
+
+def find_net(model: str | Path = "xray") -> BackgroundNet:
+    """The net of a bundle, on the engine that suits it.
+
+    Raises:
+        BundleNotFound: it is not there; the message names what does without.
+        UsageError: the bundle is for something else.
+        EngineUnavailable: no engine can run it.
+    """
+    try:
+        return BackgroundNet(model)
+    except BundleNotFound as error:
+        raise BundleNotFound(
+            f"{NET} needs the model {model}, which is not installed (relume models lists what is); "
+            "without one: --method polynomial, or flat with a --reference; --field gradients"
+        ) from error
+
+
+def _classical(estimator: Estimator) -> Method:
+    def ready(references: Sequence[Image]) -> Callable[[Image], Background]:
+        kept: list[Background] = []
+
+        def find(image: Image) -> Background:
+            if not kept or not estimator.shared:
+                kept[:] = [Background(estimator(image, references), None, estimator.name)]
+            return kept[0]
+
+        return find
+
+    return Method(estimator.name, estimator.needs, estimator.needs, ready)
+
+
+def _learned(net: BackgroundNet) -> Method:
+    def ready(references: Sequence[Image]) -> Callable[[Image], Background]:
+        fixed = fixed_map(references) if len(references) else None
+        return lambda image: net(image, fixed=fixed)
+
+    return Method(NET, "nothing", "flats", ready, net.bundle)
+
+
 def estimate_background(
     image: Image,
     method: str = NET,
@@ -132,10 +218,5 @@ def estimate_background(
         UsageError: there is no such method, or the image or the references are not as they have to be.
         BundleNotFound: ``pix2pix`` is asked for and the model is not there.
     """
-    if method not in METHODS:
-        raise UsageError(f"no background method is called {method!r}; there are: {', '.join(METHODS)}")
-    light = np.asarray(image, np.float64) - dark
     lights = [np.asarray(reference, np.float64) - dark for reference in references]
-    if method != NET:
-        return Background(ESTIMATORS[method](light, lights), None, method)
-    return (BackgroundNet() if net is None else net)(light, fixed=fixed_map(lights) if lights else None)
+    return find_method(method, net=net).ready(lights)(np.asarray(image, np.float64) - dark)

@@ -8,8 +8,6 @@ is clipped.
 """
 
 __all__ = [
-    "LEARNED",
-    "METHODS",
     "PERCENTILE",
     "SPREAD",
     "TILES",
@@ -17,21 +15,20 @@ __all__ = [
     "brightest",
     "correct",
     "gauge",
-    "method",
     "thickness",
 ]
 
-import importlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import ESTIMATORS, Estimator, corrected, noise, optical_density
+from relume.background import corrected, noise, optical_density
 from relume.bench.transmission import smoothed
-from relume.errors import BundleNotFound, UsageError
+from relume.errors import UsageError
+
+from .background import Method
 
 Frame = npt.NDArray[np.float32]
 Image = npt.NDArray[np.floating] | npt.NDArray[np.integer]
@@ -39,7 +36,6 @@ Image = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 PERCENTILE = 95
 """Of the light over the background, blurred by 4 pixels: what is taken for empty where no reference tells."""
 
-LEARNED = "pix2pix"
 TILES = 64
 """As many frames of a series as a common background needs; more cost memory."""
 
@@ -54,7 +50,8 @@ SPREAD = {
     "stale-flat": 0.016,
     "eigen-flats": 0.006,
 }
-"""Method → how far ln B is off at a pixel: one standard deviation, on simulated sessions.
+"""Method → how far ln B is off at a pixel: one standard deviation, on simulated sessions. A learned method
+tells its own.
 
 ``relume xray eval`` measures the coverage of the intervals that follow."""
 
@@ -69,48 +66,6 @@ class Corrected(NamedTuple):
     sigma: Frame | None
 
 
-def _learned() -> Estimator:
-    """The estimator of the model ``xray``.
-
-    Raises:
-        BundleNotFound: there is no such model here.
-    """
-    from relume import bundle
-
-    try:
-        bundle.find("xray")
-    except BundleNotFound as error:
-        raise BundleNotFound(
-            f"{LEARNED} needs the model xray, which is not installed (relume models lists what is); "
-            "take --method polynomial, or flat with a --reference"
-        ) from error
-    net = importlib.import_module("relume.tasks.background").BackgroundNet()
-
-    def estimate(image: npt.NDArray[np.float64], references: Sequence[Any]) -> npt.NDArray[np.float64]:
-        return np.asarray(net(image).field, np.float64)
-
-    return Estimator(LEARNED, "nothing", estimate)
-
-
-METHODS: dict[str, Callable[[], Estimator]] = {
-    LEARNED: _learned,
-    **{name: partial(ESTIMATORS.__getitem__, name) for name in ESTIMATORS},
-}
-"""Name → what makes the estimator. One that needs a model looks for it only when it is asked for."""
-
-
-def method(name: str) -> Estimator:
-    """The estimator of that name.
-
-    Raises:
-        UsageError: there is none.
-        BundleNotFound: it is a model that is not installed.
-    """
-    if name not in METHODS:
-        raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")
-    return METHODS[name]()
-
-
 def gauge(name: str) -> str:
     """What fixes the factor that a method leaves free, in words."""
     if name == "flat":
@@ -121,7 +76,7 @@ def gauge(name: str) -> str:
 def correct(
     images: Iterable[Image],
     *,
-    method: Estimator,
+    method: Method,
     dark: Image | float = 0.0,
     references: Sequence[Image] = (),
     scale: float = 1.0,
@@ -131,36 +86,34 @@ def correct(
 
     Args:
         images: counts (H,W), all of one size.
-        method: see :func:`method`.
+        method: see :func:`relume.tasks.background.find_method`.
         dark: what the detector gives without light, a number or (H,W).
-        references: with the dark level in them: flat frames, or the tiles of the series, as ``method.needs``
-            says.
-            Of more than 64 tiles, 64 are taken.
+        references: with the dark level in them: flat frames, or the tiles of the series, as ``method.takes``
+            says. Of more than 64 tiles, 64 are taken.
         scale: exposure of the images over that of the flats.
-        uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error that
-            the
-            background of this method has on simulated images (:data:`SPREAD`), taken as independent.
+        uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error of
+            the background, taken as independent. A learned method tells that error at every pixel; of the
+            others it is what the method shows on simulated images (:data:`SPREAD`).
 
     Raises:
         UsageError: references are missing or of another size, or an image is dark.
     """
-    chosen = references[:: -(-len(references) // TILES)] if method.needs == "tiles" else references
+    chosen = references[:: -(-len(references) // TILES)] if method.takes == "tiles" else references
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
-    shared: npt.NDArray[np.float64] | None = None
+    find = method.ready(light)
     known = scale * float(np.median(np.mean(light, axis=0))) if method.name == "flat" and light else None
     for image in images:
         counts = np.asarray(image, np.float64) - dark
-        if shared is None or not method.shared:
-            shared = method(counts, light)
-        over = corrected(counts, shared)
+        found = find(counts)
+        over = corrected(counts, found.field)
         level = brightest(over) if known is None else known
         t = (over / np.float32(level)).astype(np.float32)
         sigma = None
         if uncertainty:
-            drift = SPREAD.get(method.name, SPREAD["polynomial"])
-            relative = noise(counts) / np.maximum(level * shared, 1e-9)
+            drift = SPREAD[method.name] if found.sigma is None else found.sigma
+            relative = noise(counts) / np.maximum(level * found.field, 1e-9)
             sigma = np.sqrt(relative**2 + (drift * t) ** 2).astype(np.float32)
-        yield Corrected(t, shared.astype(np.float32), level, sigma)
+        yield Corrected(t, found.field.astype(np.float32), level, sigma)
 
 
 def brightest(over: npt.NDArray[np.floating]) -> float:

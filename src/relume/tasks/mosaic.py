@@ -19,6 +19,8 @@ from relume.mosaic.solve import Tell
 from relume.mosaic.work import Work
 from relume.scan import Provenance, Scan, write_picture
 
+from .mosaic_field import common_field
+
 GAUGE = "1 is the 95th percentile of the mosaic, over cells of 8 pixels"
 
 
@@ -53,6 +55,7 @@ def write_mosaic(
     flat: npt.NDArray[np.floating] | None = None,
     sigma: bool = False,
     checksums: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    model: str | Path = "xray",
     overwrite: bool = False,
     tell: Tell | None = None,
 ) -> Placed:
@@ -63,28 +66,33 @@ def write_mosaic(
         path: where to; ``.h5``, ``.nxs`` or ``.tif``.
         nominal: (N,2) corners (y, x) as the stage has them.
         dark: what the detector gives without light.
-        settings: how it is solved.
+        settings: how it is solved; the common field may be any of :data:`relume.tasks.mosaic_field.FIELDS`.
         flat: counts of the empty field less the dark level (H,W), in place of an estimated field.
         sigma: whether the standard deviation is written beside it.
         checksums: names and SHA-256 of the source, for the provenance and to know a run again.
+        model: the name or path of the bundle of the field ``pix2pix``.
         overwrite: whether a file that stands there may be replaced.
         tell: told of progress.
 
     Raises:
-        UsageError: places and tiles do not match, a tile is dark, the file's ending is none of these.
+        UsageError: places and tiles do not match, a tile is dark, the file's ending is none of these, there
+            is no such field.
+        BundleNotFound: the model of the field is not there.
         OutputExists: a file stands there and ``overwrite`` is false.
     """
     settings = settings or Settings()
+    estimator, bundle = common_field(settings.common, model) if flat is None else (None, None)
     looks = Looks(scan.frames, dark)
     given = None if flat is None else np.log(np.maximum(np.asarray(flat, np.float64), 1e-9))
     key = {
         "settings": asdict(settings),
         "nominal": nominal.tolist(),
         "source": checksums,
+        "model": None if bundle is None else bundle.hash,
         "arrays": [_digest(array) for array in (dark, flat)],
     }
     work = Work(path.with_name(f".{path.name}.relume"), key)
-    found = solve(looks, nominal, settings=settings, given=given, work=work, tell=tell)
+    found = solve(looks, nominal, settings=settings, given=given, estimator=estimator, work=work, tell=tell)
     on = canvas(found.places, looks.shape)
     plain = path.suffix.lower() in (".tif", ".tiff")
     if sigma and plain:
@@ -94,7 +102,12 @@ def write_mosaic(
         on.shape,
         _layers(looks, found, on, work, sigma=sigma, tell=tell or (lambda stage, done, total: None)),
         Provenance(
-            "mosaic", _told(settings, found, dark), GAUGE, source=checksums[0], checksums=checksums[1]
+            "mosaic",
+            _told(settings, found, dark),
+            GAUGE,
+            bundle=None if bundle is None else bundle.hash,
+            source=checksums[0],
+            checksums=checksums[1],
         ),
         extra={} if plain else _arrays(found, on),
         pixel_size=scan.pixel_size,

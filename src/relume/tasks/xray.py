@@ -1,6 +1,16 @@
 r"""X-ray images over the light that they were taken in."""
 
-__all__ = ["Background", "BackgroundNet", "METHODS", "estimate_background", "flat_fielded"]
+__all__ = [
+    "METHODS",
+    "Background",
+    "BackgroundNet",
+    "Corrected",
+    "correct",
+    "estimate_background",
+    "find_method",
+    "flat_fielded",
+    "thickness",
+]
 
 from collections.abc import Iterator
 
@@ -10,7 +20,8 @@ import numpy.typing as npt
 from relume.background import corrected
 from relume.errors import UsageError
 from relume.scan import Scan
-from relume.tasks.background import METHODS, Background, BackgroundNet, estimate_background
+from relume.tasks.background import METHODS, Background, BackgroundNet, estimate_background, find_method
+from relume.tasks.correct import Corrected, correct, thickness
 
 
 def flat_fielded(scan: Scan) -> Iterator[npt.NDArray[np.float32]]:

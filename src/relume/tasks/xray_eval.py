@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import Estimator
 from relume.bench.stitching import low_frequency_bias, pitch_peak, seams
 from relume.bench.transmission import hallucination, report, scaled, smoothed
 from relume.bench.uncertainty import coverage
@@ -22,7 +21,9 @@ from relume.mosaic.fuse import Canvas, bands, canvas
 from relume.mosaic.looks import Looks
 from relume.scan import Scan
 
+from .background import Method
 from .correct import correct
+from .mosaic_field import common_field
 from .xray import flat_fielded
 
 _VALID = 0.97  # of the vignette
@@ -54,7 +55,7 @@ def situations(seeds: Sequence[int], n: int, *, tiles: int = 16) -> Iterator[Sit
         )
 
 
-def compare(methods: Sequence[Estimator], found: Situation) -> dict[str, dict[str, float]]:
+def compare(methods: Sequence[Method], found: Situation) -> dict[str, dict[str, float]]:
     """Method → its figures in one situation.
 
     Those of :data:`FIGURES` are of the mixed sample. ``full-field`` is the PSNR without an empty pixel,
@@ -92,7 +93,7 @@ def _figures(done: dict[str, Any], shots: dict[str, Shot]) -> dict[str, float]:
 
 
 def against_reference(
-    scan: Scan, methods: Sequence[Estimator], *, binned: int = 4
+    scan: Scan, methods: Sequence[Method], *, binned: int = 4
 ) -> dict[str, dict[str, float]]:
     """Method → its figures on a measured scan, with the scan over its own flat field taken for the truth.
 
@@ -106,7 +107,8 @@ def against_reference(
     truth = np.where(valid, truth, 1.0)
     figures = {}
     for method in methods:
-        references = flats if method.needs == "flats" else list(scan.frames)
+        choices: dict[str, Sequence[Any]] = {"flats": flats, "tiles": scan.frames, "nothing": ()}
+        references = choices[method.needs]
         (done,) = correct([scan.frames[0]], method=method, dark=dark, references=references)
         whole = report(np.where(valid, _binned(done.transmission, binned), 1.0), truth, valid)
         figures[method.name] = {name: float(getattr(whole, name)) for name in FIGURES}
@@ -119,12 +121,13 @@ def _binned(picture: npt.NDArray[np.floating], step: int) -> npt.NDArray[np.floa
     return np.asarray(picture[: h * step, : w * step].reshape(h, step, w, step).mean((1, 3)))
 
 
-def evaluate_mosaic(mosaic: Mosaic, settings: Settings) -> dict[str, float]:
+def evaluate_mosaic(mosaic: Mosaic, settings: Settings, *, model: str = "xray") -> dict[str, float]:
     """The figures of one mosaic: seams, quality, slow bias, the grid of tiles, gains, places, field."""
     dark = mosaic.simulator.session.detector.dark
     shots = list(mosaic)
     looks = Looks([shot.raw for shot in shots], dark)
-    found = solve(looks, mosaic.nominal, settings=settings)
+    estimator, _ = common_field(settings.common, model)
+    found = solve(looks, mosaic.nominal, settings=settings, estimator=estimator)
     apart = (mosaic.positions - found.places).mean(0)
     real = mosaic.positions - apart
     on = canvas(np.concatenate([found.places, real]), looks.shape)

@@ -22,15 +22,16 @@ from relume.cli.xray.inputs import (
 from relume.errors import ImageError, RelumeError, UsageError
 
 if TYPE_CHECKING:
-    from relume.background import Estimator
     from relume.scan import Scan
+    from relume.tasks.background import Method
     from relume.tasks.correct import Corrected
     from relume.tasks.xray_report import Shown
 
 _EPILOG = """\
-methods: pix2pix (the trained model), flat (a reference of the same moment), stale-flat (one of another day:
-its shape is used, not its counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic
-(all frames of all inputs), eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder.
+methods: pix2pix (the trained model, on the image alone; of a --reference of any day it takes the detector's
+pattern), flat (a reference of the same moment), stale-flat (one of another day: its shape is used, not its
+counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic (all frames of all inputs),
+eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder.
 HDF5 and NeXus hold the background, and the error and thickness where asked for.
 """
 _SHOWN = 6  # frames on a report
@@ -55,6 +56,9 @@ def add(subparsers: "Subparsers") -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a file or a folder")
     parser.add_argument("--method", default="pix2pix", metavar="NAME", help="see below (default: pix2pix)")
+    parser.add_argument(
+        "--model", default="xray", metavar="NAME", help="of pix2pix: a model's name or folder (default: xray)"
+    )
     add_measured(parser)
     parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
     add_mode(parser)
@@ -67,7 +71,7 @@ def add(subparsers: "Subparsers") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Corrects; one bad file does not stop the others."""
-    from relume.tasks import correct
+    from relume.tasks.background import find_method
     from relume.tasks.xray_report import check_name
 
     check_thickness(args)
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         check_name(args.report)
         check_output(args.report, overwrite=args.overwrite)
-    method = correct.method(args.method)
+    method = find_method(args.method, model=args.model)
     console = Console.of(args)
     scans, failed = _opened(jobs, method, args)
     references = _series(scans) if method.needs == "tiles" else []
@@ -122,14 +126,13 @@ def _jobs(args: argparse.Namespace) -> dict[Path, Path]:
 
 
 def _opened(
-    jobs: dict[Path, Path], method: "Estimator", args: argparse.Namespace
+    jobs: dict[Path, Path], method: "Method", args: argparse.Namespace
 ) -> "tuple[dict[Path, Scan], dict[Path, RelumeError]]":
     scans, failed = {}, {}
     for source in jobs:
         try:
-            scan = opened(
-                source, args, needs_flats=method.needs == "flats", stale=method.name == "stale-flat"
-            )
+            stale = method.name == "stale-flat" or method.model is not None
+            scan = opened(source, args, needs_flats=_uses_flats(method, args), stale=stale)
             if method.needs == "flats" and scan.flats is None:
                 raise UsageError(f"{source} holds no flat frames: give --reference, or another --method")
             scans[source] = scan
@@ -137,6 +140,11 @@ def _opened(
             failed[source] = error
             say(str(error))
     return scans, failed
+
+
+def _uses_flats(method: "Method", args: argparse.Namespace) -> bool:
+    """Whether flats count: a method that can do without takes what was given, not what is in the file."""
+    return method.needs == "flats" or (method.takes == "flats" and args.reference is not None)
 
 
 def _series(scans: "dict[Path, Scan]") -> list[Any]:
@@ -160,7 +168,7 @@ def _series(scans: "dict[Path, Scan]") -> list[Any]:
 def _one(
     scan: "Scan",
     target: Path,
-    method: "Estimator",
+    method: "Method",
     references: list[Any],
     args: argparse.Namespace,
     progress: Progress,
@@ -175,7 +183,9 @@ def _one(
     dark = dark_of(scan, args.dark)
     if not np.any(dark) and not args.quiet:
         say(f"note: {scan.path.name}: no dark level is known; without --dark densities come out too small")
-    flats = list(scan.flats) if scan.flats is not None and method.needs == "flats" else references
+    if scan.flats is not None and method.takes == "flats" and not _uses_flats(method, args):
+        Console.of(args).note(f"{scan.path.name}: its own reference is not used; --method flat divides by it")
+    flats = list(scan.flats) if scan.flats is not None and _uses_flats(method, args) else references
     found = correct.correct(
         scan.frames,
         method=method,
@@ -204,6 +214,7 @@ def _one(
         method.name,
         _parameters(method, dark, scan, args),
         correct.gauge(method.name),
+        bundle=None if method.model is None else method.model.hash,
         source=names,
         checksums=sums,
     )
@@ -235,7 +246,7 @@ def _layers(one: "Corrected", scan: "Scan", target: Path, args: argparse.Namespa
     return layers
 
 
-def _parameters(method: "Estimator", dark: Any, scan: "Scan", args: argparse.Namespace) -> dict[str, Any]:
+def _parameters(method: "Method", dark: Any, scan: "Scan", args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     facts: dict[str, Any] = {
@@ -243,7 +254,9 @@ def _parameters(method: "Estimator", dark: Any, scan: "Scan", args: argparse.Nam
         "dark mean": float(np.mean(dark)),
         "mode": args.mode or "not told",
     }
-    if method.needs == "flats":
+    if method.model is not None:
+        facts["model"] = f"{method.model.name} {method.model.card['version']}"
+    if _uses_flats(method, args):
         facts |= {"reference": str(args.reference or "of the file"), "exposure ratio": scan.flat_scale}
     if args.thickness is not None:
         facts["attenuation per cm"] = args.thickness

@@ -15,7 +15,7 @@ from relume.cli.xray.inputs import add_measured, check_output, dark_of, opened
 from relume.errors import RelumeError
 
 if TYPE_CHECKING:
-    from relume.background import Estimator
+    from relume.tasks.background import Method
 
 _EPILOG = """\
 Sessions are those kept for tests: no model has seen them. psnr … loss are of a mixed sample after one factor
@@ -41,6 +41,7 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--method", action="append", metavar="NAME", help="may be given again (default: all there are)"
     )
+    parser.add_argument("--model", default="xray", metavar="NAME", help="of pix2pix (default: xray)")
     parser.add_argument("--sessions", type=count, default=10, metavar="N", help="default: 10")
     parser.add_argument("--size", type=count, default=512, metavar="N", help="side in pixels (default: 512)")
     parser.add_argument(
@@ -81,18 +82,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _methods(args: argparse.Namespace) -> "list[Estimator]":
+def _methods(args: argparse.Namespace) -> "list[Method]":
     """Those asked for, or all that run here."""
-    from relume.tasks.correct import METHODS, method
+    from relume.tasks.background import METHODS, find_method
 
     if args.method:
-        return [method(name) for name in args.method]
+        return [find_method(name, model=args.model) for name in args.method]
     found = []
     for name in METHODS:
         if name == "basic":  # minutes a session: only when it is asked for
             continue
         try:
-            found.append(method(name))
+            found.append(find_method(name, model=args.model))
         except RelumeError as error:
             say(f"note: without {name}: {error}")
     return found
@@ -118,7 +119,8 @@ def _sessions(args: argparse.Namespace, console: Console) -> Rows:
 
 def _mosaics(args: argparse.Namespace, console: Console) -> Rows:
     from relume.degrade.illumination import Mosaic
-    from relume.mosaic import FIELDS, Prior, Settings
+    from relume.mosaic import Prior, Settings
+    from relume.tasks.mosaic_field import FIELDS
     from relume.tasks.xray_eval import evaluate_mosaic
 
     rows: Rows = {}
@@ -130,7 +132,7 @@ def _mosaics(args: argparse.Namespace, console: Console) -> Rows:
         for field in fields:
             progress.begin(f"{seed}, {field}")
             settings = Settings(field, prior=Prior(gain=spread))
-            rows.setdefault(field, []).append(evaluate_mosaic(mosaic, settings))
+            rows.setdefault(field, []).append(evaluate_mosaic(mosaic, settings, model=args.model))
             progress.end()
     progress.close()
     return rows

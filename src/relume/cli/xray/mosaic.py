@@ -45,9 +45,10 @@ def add(subparsers: "Subparsers") -> None:
         "--field",
         default="gradients",
         metavar="NAME",
-        help="the common light: gradients (default), location, hash-grid (needs torch); "
-        "a --reference overrides it",
+        help="the common light: gradients (default), location, hash-grid (needs torch), pix2pix (the "
+        "trained model on each tile); a --reference overrides it",
     )
+    parser.add_argument("--model", default="xray", metavar="NAME", help="of pix2pix (default: xray)")
     add_measured(parser)
     places = parser.add_argument_group("places")
     places.add_argument(
@@ -113,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
             flat=flat,
             sigma=args.uncertainty,
             checksums=checksums(scan),
+            model=args.model,
             overwrite=args.overwrite,
             tell=tell,
         )

@@ -5,7 +5,18 @@ has. What is finer and belongs to the instrument is no matter for a net: it is t
 kept as a map of its own (:func:`fixed_map`), divided out before and put back after.
 """
 
-__all__ = ["SLOW", "Working", "answered", "asked", "fine_pattern", "fixed_map", "shrunk", "working"]
+__all__ = [
+    "DARKEST",
+    "SLOW",
+    "STRIP",
+    "Working",
+    "answered",
+    "asked",
+    "fine_pattern",
+    "fixed_map",
+    "shrunk",
+    "working",
+]
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,8 +29,9 @@ from relume.errors import UsageError
 
 from .targets import LIMIT, channels, network_input
 
+STRIP = 8  # from this ratio of sides on the net is not asked
 SLOW = 1 / 32  # σ of what counts as slow, in shorter sides: the fixed map holds what is finer
-_DARKEST = float(np.log(0.5))
+DARKEST = float(np.log(0.5))
 Plane = NDArray[np.float32]
 
 
@@ -31,7 +43,16 @@ class Working(NamedTuple):
 
 
 def working(shape: tuple[int, int], side: int, multiple: int) -> Working:
-    """The grid for a camera of (H, W) pixels, its shorter side ``side``, both multiples of ``multiple``."""
+    """The grid for a camera of (H, W) pixels, its shorter side ``side``, both multiples of ``multiple``.
+
+    Raises:
+        UsageError: the frame is a strip, in which no light of an area can be seen.
+    """
+    if max(shape) > STRIP * min(shape):
+        raise UsageError(
+            f"a frame of {shape[0]}x{shape[1]} pixels is a strip, and the model reads areas: "
+            "take --method flat"
+        )
     scale = side / min(shape)
     h, w = (max(1, round(length * scale)) for length in shape)
     return Working((h, w), (h + -h % multiple, w + -w % multiple))
@@ -99,7 +120,7 @@ def fine_pattern(light: NDArray[np.floating]) -> Plane:
     """
     h, w = light.shape[-2:]
     rows, columns = (gaussian_matrix(n, SLOW * min(h, w)) for n in (h, w))
-    light = np.maximum(np.asarray(light, np.float32), _DARKEST)
+    light = np.maximum(np.asarray(light, np.float32), DARKEST)
     return np.asarray(light - rows @ light @ columns.T, np.float32)
 
 
