@@ -479,9 +479,11 @@ def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
 def test_every_recipe_names_what_exists(name: str) -> None:
     from relume.train.objectives import objective
     from relume.train.pairs import PAIRS
+    from relume.train.sources import SOURCES
 
     config = TRAINABLE[name]
-    assert callable(objective(config.objective, config.settings)) and config.pair in PAIRS
+    assert callable(objective(config.objective, config.settings)) and config.source in SOURCES
+    assert config.pair in PAIRS or config.source != "photos"
     with torch.device("meta"):
         net = build(config.net, config.config)
     multiple = getattr(net.config, "multiple_of", 2)
