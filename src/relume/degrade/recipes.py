@@ -157,6 +157,8 @@ RECIPES: dict[str, Recipe] = {
             clean=0.06,
             whole=0.2,
         ),
+        # A sound photograph with marks on its surface: there they are easiest to miss.
+        Recipe("surface", (_SURFACE,), clean=0.1),
         # Global tone alone, for studies of it.
         Recipe("tone", (Stage(((Fading, 1.0), (LowContrast, 0.3))),)),
     )

@@ -48,9 +48,8 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
     if rng.random() < 0.5:
         fading = Fading(0.7)
         picture = fading.apply(picture[None], stack_draws([fading.sample(picture.shape, rng)]))[0]
-    plan = recipe("structure").sample(
-        (3, size, size), rng, severity=float(rng.uniform(0.5, 1.3)), unit=_unit(rng)
-    )
+    name = "surface" if rng.random() < 0.4 else "structure"
+    plan = recipe(name).sample((3, size, size), rng, severity=float(rng.uniform(0.5, 1.3)), unit=_unit(rng))
     return picture, plan
 
 
