@@ -135,3 +135,15 @@ def test_files_are_short() -> None:
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert not long
+
+
+def test_what_users_call_loads_no_runtime() -> None:
+    """A light install has no torch: no task and no command may want it before it is needed."""
+    python(
+        "import importlib, pkgutil, sys, relume.cli, relume.tasks\n"
+        "for package in (relume.tasks, relume.cli):\n"
+        "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(found.name)\n"
+        f"        heavy = {{*{RUNTIMES!r}}} & set(sys.modules)\n"
+        "        assert not heavy, (found.name, heavy)\n"
+    )

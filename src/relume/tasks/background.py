@@ -14,7 +14,7 @@ __all__ = [
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,6 @@ from relume.background.estimator import Needs, normalised
 from relume.bundle import Bundle
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
 from relume.errors import BundleNotFound, UsageError
-from relume.nets import build
 
 NET = "pix2pix"
 METHODS = (NET, *ESTIMATORS)
@@ -85,7 +84,7 @@ class BackgroundNet:
             device=device,
             precision=precision,
             threads=threads,
-            build=build,
+            build=_build,
         )
         fixed = self.bundle.tensors().get(_FIXED)
         self.fixed = None if fixed is None else fixed.astype(np.float32)
@@ -220,3 +219,9 @@ def estimate_background(
     """
     lights = [np.asarray(reference, np.float64) - dark for reference in references]
     return find_method(method, net=net).ready(lights)(np.asarray(image, np.float64) - dark)
+
+
+def _build(kind: str, config: dict[str, Any]) -> Any:
+    from relume.nets import build
+
+    return build(kind, config)
