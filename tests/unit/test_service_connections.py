@@ -86,7 +86,11 @@ def test_a_head_that_does_not_end_is_given_up(site: Callable[[], socket.socket])
 
 def test_a_connection_may_rest_between_requests_but_not_for_ever(site: Callable[[], socket.socket]) -> None:
     with site() as client:
-        assert ask(client).startswith(b"HTTP/1.1 200") and ask(client).startswith(b"HTTP/1.1 200")
+        for _ in range(2):
+            answer = ask(client)
+            while not answer.partition(b"\r\n\r\n")[2]:  # the body may come by itself, later
+                answer += client.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200")
         assert ends(client)
 
 
