@@ -218,7 +218,9 @@ def test_batches_that_do_not_fit_into_the_memory_become_smaller() -> None:
     chains = lambda: (chain(k, 2) for k in range(40))  # noqa: E731
     got = list(Scheduler(engine, batch=8).run(chains()))
     assert [a.tobytes() for a in got] == [b.tobytes() for b in one_by_one(net)(chains())]
-    assert max(sizes[sizes.index(2) :]) == 2 and sum(size > 2 for size in sizes) <= 2
+    # Eight, then four at most: each failure halves what is tried from then on. (A first batch may be small.)
+    tried = [size for size in sizes if size > 2]
+    assert len(tried) <= 2 and tried == sorted(set(tried), reverse=True)
 
 
 def test_wrong_calls_say_what_is_wrong() -> None:
