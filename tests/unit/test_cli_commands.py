@@ -310,7 +310,7 @@ def test_export_hands_over_what_it_was_given(
     assert _main("export", *files, "-o", tmp_path / "new", "--training", facts) == 2
 
 
-def _run_of(name: str, folder: Path, **changes: Any) -> Path:
+def _run_of(name: str, folder: Path, settings: dict[str, Any] | None = None, **changes: Any) -> Path:
     """The folder of a run of a very small U-Net."""
     torch = pytest.importorskip("torch")
     from relume.nets import build
@@ -318,7 +318,7 @@ def _run_of(name: str, folder: Path, **changes: Any) -> Path:
     from relume.train.checkpoint import save_checkpoint
 
     shape = {"base": 8, "multipliers": [1, 2], **changes}
-    config = replace(TRAINABLE[name], config=shape, size=16)
+    config = replace(TRAINABLE[name], config=shape, size=16, settings=settings or {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build(config.net, config.config)
@@ -356,6 +356,20 @@ def test_every_kind_of_sampler_generates(generator: Path, tmp_path: Path, sample
     options = ("--checkpoint", generator / "checkpoint.safetensors", "--sampler", sampler, "--steps", 2)
     assert _main("generate", *options, "--size", 8, "-o", tmp_path / "o.png") == 0
     assert image.read(tmp_path / "o.png").pixels.std() > 0.05
+
+
+def test_a_net_is_read_as_what_it_was_trained_to_predict(tmp_path: Path) -> None:
+    from relume.tasks.generate import drawn, table
+    from relume.train.checkpoint import averaged
+
+    for predicts in ("eps", "v"):
+        run = _run_of("generator", tmp_path / predicts, settings={"predicts": predicts}, conditional=False)
+        options = ("--checkpoint", run, "--sampler", "ddim", "--steps", 3, "--seed", 5)
+        assert _main("generate", *options, "-o", tmp_path / f"{predicts}.png") == 0
+        net, _, _ = averaged(run / "checkpoint.safetensors")
+        (expected,) = drawn(net, table("ddim", 3), (16, 16), [5], predicts=predicts)
+        found = image.read(tmp_path / f"{predicts}.png").pixels
+        assert np.abs(found - np.clip(expected, 0, 1)).max() < 1.01 / 255
 
 
 def test_generate_refuses_what_cannot_be(generator: Path, tmp_path: Path) -> None:

@@ -92,10 +92,11 @@ def test_the_page_marks_what_is_modelled_and_what_was_not_trained(story: Any, re
         "ladders": {"recipe": {"fast": story.ladder(report, SIDE, 1, "recipe")}},
         "cold": story.against_cold({"modes": {"fast": {"steps": 1, "median_s": 2.0}}}, report, SIDE),
         "quality": {
+            "photographs": 12,
             "rows": {
                 "founding shape": {"psnr_db": None, "ssim": None, "why": story.NOT_TRAINED},
                 "fast": {"psnr_db": 24.5, "ssim": 0.8},
-            }
+            },
         },
         "engine_alone": story.engine_alone(report, SIDE),
         "check": [{"side": 128, "ratio": 1.02}],

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from relume.diffusion.parametrize import Predicts
+
 
 def add(subparsers: "Subparsers") -> None:
     """Declares the command."""
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output.exists() and not args.overwrite:
         raise OutputExists(f"{args.output} exists; choose another name, or give --overwrite")
     path = checkpoint(args.checkpoint)
-    net, size = trained(path, args.size, conditional=args.condition is not None, device=args.device)
+    net, size, predicts = trained(path, args.size, conditional=args.condition is not None, device=args.device)
     console = Console.of(args)
     condition = None if args.condition is None else image.read(args.condition).srgb()
     height, width = (size, size) if condition is None else condition.shape[:2]
@@ -78,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         (height, width),
         seeds,
         damaged=condition,
+        predicts=predicts,
         device=args.device,
         progress=progress.tiles,
     )
@@ -87,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def trained(path: Path, side: int | None, *, conditional: bool, device: str) -> tuple[Any, int]:
-    """The averaged net of a checkpoint on its device, and the side of the pictures that it draws.
+def trained(path: Path, side: int | None, *, conditional: bool, device: str) -> "tuple[Any, int, Predicts]":
+    """The averaged net of a checkpoint on its device, the side of its pictures, and what it predicts.
 
     Raises:
         BundleCorrupt: the file is no whole checkpoint.
@@ -113,7 +116,7 @@ def trained(path: Path, side: int | None, *, conditional: bool, device: str) -> 
     if size % net.config.multiple_of:
         raise UsageError(f"--size {size} does not fit this net: give a multiple of {net.config.multiple_of}")
     try:
-        return net.to(torch.device(device)), size
+        return net.to(torch.device(device)), size, facts["settings"].get("predicts", "eps")
     except (RuntimeError, AssertionError) as error:
         raise EngineUnavailable(f"torch has no device {device} here; use --device cpu") from error
 

@@ -122,9 +122,9 @@ def _diffused(chain: _Chain, seed: int) -> "Contender":
     from relume.tasks.generate import TRAINED_STEPS, table
 
     steps = chain.steps or TRAINED_STEPS
-    net, _ = trained(checkpoint(chain.path), None, conditional=True, device="cpu")
+    net, _, predicts = trained(checkpoint(chain.path), None, conditional=True, device="cpu")
     name, title = f"{chain.sampler}@{steps}", f"{chain.path}, {chain.sampler}, {steps} steps"
-    return diffused(net, table(chain.sampler, steps), name=name, title=title, seed=seed)
+    return diffused(net, table(chain.sampler, steps), name=name, title=title, seed=seed, predicts=predicts)
 
 
 def _restored(restorer: "Restorer", args: argparse.Namespace) -> "list[Contender]":
