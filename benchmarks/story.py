@@ -283,7 +283,7 @@ def page(story: dict[str, Any]) -> str:
         if (each := row["cold"]) is not None and row["kind"] == "model":
             parts = (each["start_s"], each["load_s"], each["first_s"], each["steady_s"])
             lines.append(f"| {row['name']} | {' | '.join(told(part) for part in parts)} |")
-    count = story["quality"]["photographs"]
+    count = story["quality"].get("photographs", 0)
     lines += ["", f"| quality, means of {count} photographs | PSNR, dB | SSIM |", "|---|---|---|"]
     for name, each in story["quality"]["rows"].items():
         known = each["psnr_db"] is not None
