@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageFilter
 
+from relume.tasks.finish import grown
+
 Array = NDArray[np.float32]
 
 Ask = Callable[[Array, Array | None], tuple[Array, Array]]
@@ -77,7 +79,7 @@ def overlooked(picture: Array, seen: Array, small: Array, mended: Array, found: 
         return None
     weight = np.clip(_resized(_grown(sure, 3), (w, h), PilImage.Resampling.BILINEAR), 0, 1)
     filled = fill(picture, np.clip(_resized(mended, (w, h), PilImage.Resampling.BICUBIC), 0, 1), weight)
-    soft = _levels(_grown(weight, 9)).filter(ImageFilter.BoxBlur(4))
+    soft = PilImage.fromarray(_levels(_grown(weight, 9))).filter(ImageFilter.BoxBlur(4))
     return Overlooked(weight, np.asarray(soft, np.float32) / np.float32(255), filled)
 
 
@@ -93,10 +95,10 @@ def _resized(planes: Array, size: tuple[int, int], how: PilImage.Resampling) -> 
     return np.stack([_resized(planes[..., c], size, how) for c in range(planes.shape[2])], axis=2)
 
 
-def _levels(plane: Array) -> PilImage.Image:
-    return PilImage.fromarray((np.clip(plane, 0, 1) * 255).astype(np.uint8))
+def _levels(plane: Array) -> NDArray[np.uint8]:
+    return (np.clip(plane, 0, 1) * 255).astype(np.uint8)
 
 
 def _grown(plane: Array, side: int) -> Array:
     """The maximum over a square around each pixel, in steps of 1/255."""
-    return np.asarray(_levels(plane).filter(ImageFilter.MaxFilter(side)), np.float32) / np.float32(255)
+    return np.ascontiguousarray(grown(_levels(plane), side), dtype=np.float32) / np.float32(255)
