@@ -77,11 +77,12 @@ class NafBlock(Block):
         nn.init.zeros_(self.project2.weight)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)
+        half = self.project1.in_channels  # a number of Python: a chunk would be exported as a dance of shapes
+        scale, shift = self.time(time)[:, :, None, None].split(half, dim=1)
         h = self.norm1(x) * (1 + scale) + shift
-        a, b = self.depthwise(self.expand1(h)).chunk(2, dim=1)
+        a, b = self.depthwise(self.expand1(h)).split(half, dim=1)
         x = x + self.project1(a * b)
-        a, b = self.expand2(self.norm2(x)).chunk(2, dim=1)
+        a, b = self.expand2(self.norm2(x)).split(half, dim=1)
         return x + self.project2(a * b)
 
 

@@ -9,8 +9,9 @@ file is a header and then the plain bytes of its tensors, so such a pointer can 
     local.onnx            initializer "local.stem.weight" ────────┘ offset = 8 + n + begin
                           Cast to float32 → "stem.weight" → Conv …
 
-One file of weights thereby serves ONNX Runtime, OpenVINO and torch, and no weight is stored twice. The Cast
-disappears when an engine loads the graph: it is folded into a constant.
+A convolution whose halves are wanted apart points at the halves of its weights
+(:mod:`relume.train.onnx_halves`). One file of weights thereby serves ONNX Runtime, OpenVINO and torch, and no
+weight is stored twice. The Cast disappears when an engine loads the graph: it is folded into a constant.
 """
 
 __all__ = ["export_graph"]
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from relume.errors import BundleCorrupt, UsageError
+from relume.train.onnx_halves import Piece, split_convolutions
 
 OPSET = 17
 # Larger constants inside the graph are weights that have slipped through.
@@ -41,6 +43,12 @@ class _Stored:
     offset: int
     length: int
     shape: tuple[int, ...]
+
+    def rows(self, piece: Piece) -> "_Stored":
+        """Some rows of it, which lie one after the other."""
+        row = self.length // self.shape[0]
+        count = piece.stop - piece.start
+        return _Stored(self.offset + piece.start * row, count * row, (count, *self.shape[1:]))
 
 
 def export_graph(
@@ -73,7 +81,8 @@ def export_graph(
     if tensors_file.resolve().parent != out.resolve().parent:
         raise UsageError(f"{out} must lie beside {tensors_file}: a graph points only into its own folder")
     model = _trace(module, example_inputs, input_names, output_names, dynamic_axes)
-    _point(model.graph, _contents(tensors_file), tensors_file, prefix)
+    pieces = split_convolutions(model.graph)
+    _point(model.graph, _contents(tensors_file), tensors_file, prefix, pieces)
     _forbid_embedded(model.graph)
     scratch = out.with_name(out.name + ".part")
     try:
@@ -139,18 +148,26 @@ def _contents(tensors_file: Path) -> dict[str, _Stored]:
     return stored
 
 
-def _point(graph: onnx.GraphProto, contents: Mapping[str, _Stored], tensors_file: Path, prefix: str) -> None:
+def _point(
+    graph: onnx.GraphProto,
+    contents: Mapping[str, _Stored],
+    tensors_file: Path,
+    prefix: str,
+    pieces: Mapping[str, Piece],
+) -> None:
     """Turns each float initializer into a pointer, followed by a Cast that carries its old name."""
     pointers, casts, embedded = [], [], []
     for initializer in graph.initializer:
         if initializer.data_type != onnx.TensorProto.FLOAT:
             embedded.append(initializer)
             continue
-        stored = contents.get(prefix + initializer.name)
+        piece = pieces.get(initializer.name)
+        whole = prefix + (piece.whole if piece else initializer.name)
+        stored = contents.get(whole)
         if stored is None:
-            raise BundleCorrupt(
-                f"{tensors_file} lacks {prefix}{initializer.name}; store the whole state dict"
-            )
+            raise BundleCorrupt(f"{tensors_file} lacks {whole}; store the whole state dict")
+        if piece is not None:
+            stored = stored.rows(piece)
         _compare(initializer, stored, tensors_file, prefix)
         pointers.append(_pointer(prefix + initializer.name, stored, tensors_file.name))
         casts.append(
