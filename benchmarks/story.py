@@ -23,20 +23,23 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 from quality import checksum, chosen, git
 from relume import Restorer, Settings, __version__, image
 from relume.bench.classical import ROWS
+from relume.bench.clock import interleaved, warm_up
 from relume.bench.quality import psnr, ssim
 from relume.bench.report import Report, Row, dump
 from relume.files import placing
 from relume.image import Image
+from relume.nets import build
 from relume.tasks.contenders import Contender, diffused
 from relume.tasks.evaluate import damaged_by
 from relume.tasks.generate import TRAINED_STEPS, table
 from relume.tasks.speed import Wanted, benchmark, pattern
 from relume.tasks.speed.flops import graph_work
-from relume.tasks.speed.founding import chain_seconds, one_step
+from relume.tasks.speed.founding import chain_seconds, one_step, torch_threads
 from relume.tasks.speed.layers import convolution_rate, profiles
 from relume.tasks.speed.models import tile_inputs
 from relume.train.checkpoint import averaged
@@ -130,6 +133,37 @@ def engine_alone(report: Report, side: int) -> dict[str, Any]:
         "target": 4.0,
         "seconds": seconds,
     }
+
+
+def module_alone(photo: Any, args: argparse.Namespace, best: Row, threads: int) -> dict[str, float]:
+    """Seconds of one evaluation of one tile, interleaved: the module as anybody would call it, and engines.
+
+    As it comes a module of PyTorch keeps its channels first, as the founding nets do in their rows; the
+    engine "pytorch" keeps them last, which is faster here.
+    """
+    restorer = Restorer(args.model, engine=str(best.engine), precision=str(best.precision), threads=threads)
+    arrays = tile_inputs(photo, restorer.tiling(*photo.shape[:2])[0])
+    facts, tensors = restorer.bundle.facts("local"), restorer.bundle.tensors()
+    module = build(facts["net"]["kind"], facts["net"]["config"]).eval()
+    module.load_state_dict(
+        {name: torch.from_numpy(tensors[f"{facts['prefix']}{name}"]).float() for name in module.state_dict()}
+    )
+    own = Restorer(args.model, engine="pytorch", precision="f32", threads=threads).engine
+    given = [torch.from_numpy(array) for array in arrays]
+
+    def as_it_comes() -> None:
+        with torch_threads(threads), torch.inference_mode():
+            module(*given)
+
+    calls = {
+        "PyTorch eager f32, channels first": as_it_comes,
+        "engine pytorch f32": lambda: own(*arrays),
+        f"engine {best.engine} {best.precision}": lambda: restorer.engine(*arrays),
+    }
+    for call in calls.values():
+        warm_up(call)
+    seconds = interleaved(calls, rounds=args.rounds, budget_s=args.budget)
+    return {name: median(times) for name, times in seconds.items()}
 
 
 def cold(photo: Any, args: argparse.Namespace, best: Row) -> dict[str, Any]:
@@ -294,10 +328,14 @@ def page(story: dict[str, Any]) -> str:
         )
         lines.append(f"| {name} | {' | '.join(cells)} |")
     alone, check = story["engine_alone"], story["check"]
+    first, *others = story["module_alone"].items()
     lines += [
         "",
         f"Same net, same step: {alone['engine']} is {alone['factor']:.1f}× as fast as PyTorch eager f32 "
         f"(wanted: {alone['target']:.0f}×).",
+        f"In rounds of its own one tile took {told(first[1])} ({first[0]}, as a module comes), "
+        + " and ".join(f"{told(each)} ({name}: {first[1] / each:.1f}×)" for name, each in others)
+        + ".",
     ]
     for each in check:
         side, ratio = each["side"], each["ratio"]
@@ -347,6 +385,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             for shape in ("recipe", "lean")
         },
         "engine_alone": engine_alone(report, side),
+        "module_alone": module_alone(photo, args, best, threads),
         "convolutions": convolutions(report, Restorer(args.model, engine=str(best.engine)), photo),
         "cold": processes,
         "check": check,

@@ -99,11 +99,13 @@ def test_the_page_marks_what_is_modelled_and_what_was_not_trained(story: Any, re
             },
         },
         "engine_alone": story.engine_alone(report, SIDE),
+        "module_alone": {"PyTorch": 0.4, "engine pytorch f32": 0.2, "engine openvino bf16": 0.1},
         "check": [{"side": 128, "ratio": 1.02}],
         "convolutions": {"openvino bf16": {"flop_per_s": 5e10, "of_peak": None, "time_share": {"norm": 0.5}}},
     }
     text = story.page(told)
     assert "| start | 300 steps of its U-Net, PyTorch eager f32 | 600 s | modelled |  |" in text
+    assert "took 400 ms (PyTorch, as a module comes), 200 ms (engine pytorch f32: 2.0×) and" in text
     assert "**6000×**" in text and "302× (recipe)" in text
     assert "| founding shape | None (not trained) | None |" in text and "| fast | 24.50 | 0.800 |" in text
     assert "| openvino bf16 | 50 | – | norm 50% |" in text
