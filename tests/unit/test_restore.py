@@ -16,6 +16,7 @@ from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
 from relume.tasks.field import noise_at
+from relume.tasks.finish import mask_from
 from relume.tasks.local import Job, Local
 from relume.tasks.progress import Moment
 from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
@@ -157,6 +158,23 @@ def test_a_given_mask_reaches_the_net(model: Restorer) -> None:
     b = model.restore(given, mask=all_of_it).image.pixels
     assert (a != b).any()
     np.testing.assert_array_equal(a, model.restore(given, Settings(mask="none")).image.pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "LA", "RGBA", "I;16"])
+def test_a_mask_says_the_same_in_every_mode(mode: str, tmp_path: Path) -> None:
+    drawn = np.zeros((40, 50), bool)
+    drawn[10:20, 5:45] = True
+    white = np.full((40, 50), 255, np.uint8)
+    layer = np.where(drawn, 255, 0).astype(np.uint8)
+    if mode in ("LA", "RGBA"):  # painted on a layer of its own: white all over, transparent where it is not
+        planes = [white] * (len(mode) - 1) + [layer]
+        picture = PilImage.fromarray(np.stack(planes, axis=-1), mode)
+    elif mode == "I;16":
+        picture = PilImage.fromarray(layer.astype(np.uint16) * 257)
+    else:
+        picture = PilImage.fromarray(layer).convert(mode)
+    picture.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(mask_from(image.read(tmp_path / "mask.png")), drawn.astype(np.float32))
 
 
 def test_samples_and_their_spread(model: Restorer) -> None:
