@@ -2,6 +2,7 @@ r"""The restore task: what holds whatever the model says."""
 
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from relume.tasks.field import noise_at
 from relume.tasks.finish import mask_from
 from relume.tasks.local import Job, Local
 from relume.tasks.progress import Moment
+from relume.tasks.restore import needed_bytes
+from relume.tasks.steps import one_by_one
 from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
 from relume.tiles import grid
 
@@ -388,15 +391,54 @@ def test_twenty_megapixels_stay_within_the_bound(tiny_bundle: Bundle) -> None:
     code = f"""
 import resource, numpy as np
 from relume import Restorer, Settings, image
-from relume.tasks.restore import BYTES_FIXED, BYTES_PER_PIXEL
+from relume.tasks.restore import needed_bytes
 given = image.from_array(np.zeros((4000, 5000, 3), np.uint8))
 Restorer({str(tiny_bundle.path)!r}, engine="null").restore(given, Settings(tile=512))
 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(used / 2**30, (BYTES_FIXED + 20e6 * BYTES_PER_PIXEL) / 2**30)
-assert used < BYTES_FIXED + 20e6 * BYTES_PER_PIXEL
+bound = needed_bytes(20_000_000, Settings())
+print(used / 2**30, bound / 2**30)
+assert used < bound
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(fidelity=0.0),
+        Settings(preserve=True, steps=2),
+        Settings(samples=2, steps=1, uncertainty=True),
+        Settings(samples=6, steps=1),
+    ],
+    ids=["plain", "sharp", "preserve", "uncertainty", "samples"],
+)
+def test_a_pixel_costs_no_more_than_is_computed_with(null: Restorer, settings: Settings) -> None:
+    """From two sizes, so that what a tile costs falls out; damage that only copies show takes the most."""
+    wanted = replace(settings, tile=256)
+
+    def peak(height: int, width: int) -> int:
+        given = image.from_array(levels(height, width))
+        own = len(grid(height, width, *null.tiling(height, width, wanted))) * (2 if settings.preserve else 1)
+        asked = 0
+
+        def evaluate(x: np.ndarray, condition: np.ndarray, t: np.ndarray) -> np.ndarray:
+            nonlocal asked
+            asked += 1
+            logits = np.full_like(x[:, :1], 10.0 if asked > own else -10.0)
+            return np.concatenate([condition[:, :3], logits], axis=1)
+
+        tracemalloc.start()
+        try:
+            null.restore(given, wanted, run=one_by_one(evaluate))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    pixels = 448 * 448
+    each = (peak(448, 4 * 448) - peak(448, 2 * 448)) / (2 * pixels)
+    assert each <= (needed_bytes(pixels, wanted) - needed_bytes(0, wanted)) / pixels
 
 
 class Scratches:
