@@ -16,6 +16,7 @@ import relume
 from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
+from relume.tasks.detail import BANDS, Detail, features
 from relume.tasks.field import noise_at
 from relume.tasks.finish import mask_from
 from relume.tasks.local import Job, Local
@@ -214,6 +215,42 @@ def test_every_evaluation_is_told_with_its_place(model: Restorer) -> None:
     inner = np.s_[100 - 20 :, 90 - 20 :]
     want = np.clip(last.clean[100 - 20 - last.y :, 90 - 20 - last.x :], 0, 1)
     np.testing.assert_allclose(out.image.pixels[inner], want, atol=1e-6)
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+def test_a_chain_that_is_looked_at_first_is_told_once(model: Restorer, draws: int) -> None:
+    given = image.from_array(levels(100, 90))
+    told: list[Moment] = []
+    asked = 0
+
+    def evaluate(*arrays: np.ndarray) -> Any:
+        nonlocal asked
+        asked += 1
+        answer = model.engine(*arrays).copy()
+        answer[:, 3] = 10  # damaged all over, so that no tile is left out
+        return answer
+
+    settings = Settings(preserve=True, steps=3, samples=draws)
+    model.restore(given, settings, observe=told.append, run=one_by_one(evaluate))
+    assert len(told) == asked == draws * 3 * len(grid(100, 90, 64, 16))
+    shares = [moment.share for moment in told]
+    assert shares == sorted(set(shares)) and shares[-1] == 1
+    assert {(moment.steps, moment.samples) for moment in told} == {(3, draws)}
+    assert {moment.sample for moment in told} == set(range(1, draws + 1))
+
+
+def test_samples_of_a_model_that_knows_its_detail_differ_by_as_much_noise_whatever_the_fidelity(
+    model: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = image.from_array(levels(64, 64))
+    lacking_none = Detail(np.zeros((BANDS, features(given.pixels, given.pixels).shape[2]), np.float32))
+    monkeypatch.setattr(model._local, "detail", lacking_none)
+    faithful, sharp = (
+        model.restore(given, Settings(samples=2, steps=1, uncertainty=True, fidelity=w)) for w in (1, 0)
+    )
+    assert faithful.uncertainty is not None and sharp.uncertainty is not None
+    assert faithful.uncertainty.max() > 0
+    np.testing.assert_array_equal(sharp.uncertainty, faithful.uncertainty)
 
 
 def test_what_an_observer_raises_stops_the_work_there(model: Restorer) -> None:

@@ -142,7 +142,7 @@ class Restorer:
         # are left out. The first evaluations of a chain know the mask already, and are not made again.
         answers: dict[int, Array] = {}
         look = settings.preserve and mask is None and settings.mask == "auto" and tables[0].evaluations > 1
-        tracker = Passes(len(tables) + look, progress, observe)
+        tracker = Passes(len(tables), tables[0].evaluations, progress, observe, look=look)
         seen = mask
         if look:
             first = replace(tables[0], steps=tables[0].steps[:1])
@@ -216,7 +216,7 @@ class Restorer:
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture))
         job = Job(None, *self.tiling(image.height, image.width, Settings(tile=tile)))
-        found = self._local(toned, None, job, Passes(1, progress, observe), run)[..., 3]
+        found = self._local(toned, None, job, Passes(progress=progress, observe=observe), run)[..., 3]
         more = search(toned, found, partial(self._ask, run=run))
         return np.ascontiguousarray(found if more is None else np.maximum(found, more.weight))
 
@@ -276,13 +276,13 @@ class Restorer:
         if more is None:
             return toned, clean, seen
         job = replace(job, answers=None)
-        again = self._local(more.filled, None, job, Passes(1, None, None), run, shown=more.shown)
+        again = self._local(more.filled, None, job, Passes(), run, shown=more.shown)
         return more.filled, fill(clean, again[..., :3], more.shown), np.maximum(seen, more.weight)
 
     def _ask(self, picture: Array, shown: Array | None, *, run: Run | None) -> tuple[Array, Array]:
         """One evaluation a tile of a picture, or of those tiles that ``shown`` touches."""
         job = Job(self._tables(Settings())[0], *self.tiling(*picture.shape[:2]))
-        answer = self._local(picture, None, job, Passes(1, None, None), run, shown=shown)
+        answer = self._local(picture, None, job, Passes(), run, shown=shown)
         return np.clip(answer[..., :3], 0, 1), np.ascontiguousarray(answer[..., 3])
 
     def _check(self, image: Image, settings: Settings, mask: Array | None) -> None:
