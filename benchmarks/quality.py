@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 SETTINGS = {
     "restored": (Settings(), "one evaluation"),
     "4-steps": (Settings(steps=4), "four evaluations"),
-    "sharp": (Settings(fidelity=0.0), "fidelity 0, a sample"),
+    "sharp": (Settings(fidelity=0.0), "fidelity 0: its own detail brought back"),
     "tone-kept": (Settings(tone="keep"), "one evaluation, the tone kept"),
 }
 

@@ -164,7 +164,7 @@ def test_a_model_made_for_f32_runs_at_f32(name: str, load: Any, tiny_bundle: Bun
         load(bundle=strict, engine=name, precision="bf16")
 
 
-@pytest.mark.parametrize("device", ["cuda:63", "tensorrt:63", "quantum"])
+@pytest.mark.parametrize("device", ["cuda:63", "tensorrt:63", "quantum", "cpu:7", "auto:7"])
 def test_a_device_that_is_not_there_is_refused(name: str, load: Any, device: str) -> None:
     with pytest.raises(EngineUnavailable, match=f"(?i){device[:4]}"):
         load(engine=name, device=device)

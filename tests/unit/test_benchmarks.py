@@ -14,11 +14,14 @@ import pytest
 from relume import image
 from relume.bench import METRICS
 from relume.bench.report import load
-from relume.bundle import Bundle
+from relume.bundle import Bundle, find
 from relume.image import Image
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 RESULTS = sorted((BENCHMARKS / "results").rglob("*.json"))
+
+# Page of the docs → a suite whose figures it quotes; figures of another bundle than the embedded one say so.
+QUOTED = {"engines.md": "fewer", "provenance.md": "edit"}
 
 # Key → what its value is.
 EVERY: dict[str, type] = {"suite": str, "version": str, "commit": str, "machine": dict}
@@ -158,6 +161,14 @@ def check_rows(facts: dict[str, Any]) -> None:
     for each in facts["differences"]:
         for interval in each["intervals"].values():
             assert interval["low"] <= interval["mean"] <= interval["high"]
+
+
+@pytest.mark.parametrize("page", QUOTED)
+def test_figures_of_another_bundle_say_so(page: str) -> None:
+    measured = json.loads(next(path for path in RESULTS if path.name.startswith(QUOTED[page])).read_text())
+    wanted = measured["model"]["hash"]
+    text = (BENCHMARKS.parent / "docs" / page).read_text(encoding="utf-8")
+    assert wanted == find("photo").hash or wanted[:8] in text
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)

@@ -119,12 +119,25 @@ def test_a_run_writes_its_report_and_its_drawing(
     names = [each.name for each in written.rows]
     assert names == [f"{e} f32, {s}, 64×64" for e in ("openvino", "null") for s in ("1 step", "2 steps")]
     assert [each.agrees for each in written.rows] == [True, True, False, False]
+    assert [each.work_flop is None for each in written.rows] == [False, False, True, True]
     assert code == 3  # null is fast and wrong: its picture is not that of the net
     assert drawing.read_bytes().startswith(b"<?xml")
     shown = capsys.readouterr()
     assert all(name in shown.out for name in names) and "not that of the reference" in shown.err
     assert {each.engine for each in written.profiles} == {"openvino"}
     assert main([*call, "--json", str(out)]) == 2  # nothing is overwritten unasked
+
+
+def test_steps_that_a_model_has_not_are_refused_before_anything_is_measured(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(threads: int) -> None:
+        raise AssertionError("it was begun")
+
+    monkeypatch.setattr("relume.tasks.speed.measured_peaks", measured)
+    options = ["--steps", "1000", "--engines", "null", "--sizes", "64"]
+    assert main(["bench", str(tiny_bundle.path), *options]) == 2
+    assert "steps=1000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ def damages() -> Iterator[Any]:
     yield pytest.param(change(median_s=float("nan")), id="nan")
     yield pytest.param(change(median_s=-1.0), id="negative")
     yield pytest.param(change(precision="f64"), id="precision")
+    yield pytest.param(change(precision=["f32"]), id="precisions")
     yield pytest.param(change(surprise=1), id="surprise")
     yield pytest.param(change(rounds="five"), id="text")
 
@@ -181,7 +182,7 @@ def fakes(hollow_bundle: Bundle, home: Path, monkeypatch: pytest.MonkeyPatch) ->
     clock = Clock()
     modules = [
         module(clock, "openvino", {"f32": 0.3, "bf16": 0.2}, own="bf16"),
-        module(clock, "onnx", {"f32": 0.1}),
+        module(clock, "onnx", {"f32": 0.1, "f16": 0.01}),
         module(clock, "pytorch", {"f32": 0.4}),
     ]
     monkeypatch.setattr(engines, "AUTO", modules)
@@ -221,6 +222,14 @@ def test_work_enough_or_the_switch_measures_once(
     monkeypatch.setenv(auto.SWITCH, "perhaps")
     with pytest.raises(UsageError, match="on or off"):
         engines.load(hollow_bundle, "local")
+
+
+def test_what_is_kept_opens_no_precision_that_did_not_pass(hollow_bundle: Bundle, fakes: Clock) -> None:
+    kept = auto.key(engines.AUTO, hollow_bundle, "local", device="auto", threads=None)
+    assert "f16" not in engines.passed(hollow_bundle, "onnx")
+    remember(kept, [Timing("onnx", "f16", "cpu", 0.01, 0.0, 5), Timing("pytorch", "f32", "cpu", 0.4, 0.0, 5)])
+    chosen = engines.load(hollow_bundle, "local", force=True)
+    assert (chosen.name, chosen.precision, chosen.chosen) == ("pytorch", "f32", "benchmark")
 
 
 def test_what_was_fastest_and_is_gone_gives_way(

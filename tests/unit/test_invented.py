@@ -9,7 +9,7 @@ from relume import bundle, image
 from relume.bundle import Bundle
 from relume.cli import main
 from relume.image import Image
-from relume.tasks import Restorer
+from relume.tasks import Restorer, Settings
 from relume.tasks.invented import COEFFICIENTS, Coefficients, Evidence, evidence, predicted
 
 RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*/invented--*.json"))
@@ -53,6 +53,42 @@ def test_the_evidence_is_measured_on_the_net(tiny_bundle: Bundle, hollow_bundle:
     null = Restorer(hollow_bundle.path, engine="null")
     nothing = evidence(null, given, null.restore(given))
     assert not nothing.residual.any()
+
+
+def test_a_mask_that_was_given_is_given_again(tiny_bundle: Bundle) -> None:
+    rng = np.random.default_rng(0)
+    given = Image(rng.random((64, 64, 3)).astype(np.float32))
+    model = Restorer(tiny_bundle.path, engine="pytorch", precision="f32", threads=1)
+    mask = np.zeros((64, 64), np.float32)
+    mask[20:30, 20:30] = 1
+    settings = Settings(preserve=True, tone="keep")
+    done = model.restore(given, settings, mask=mask)
+    found = evidence(model, given, done, settings, mask=mask)
+    far = np.ones((64, 64), bool)
+    far[13:37, 13:37] = False
+    # What is kept as it was depends on no seed.
+    assert found.spread[20:30, 20:30].max() > 0 and not found.spread[far].any()
+    blind = evidence(model, given, done, settings)
+    assert (found.residual != blind.residual).any(), "the net is told of the mask there, too"
+
+
+def test_the_figures_in_the_docs_are_those_that_were_measured() -> None:
+    measured = json.loads(RESULTS[-1].read_text())
+    text = (RESULTS[-1].parents[3] / "docs" / "provenance.md").read_text(encoding="utf-8")
+    for row, part in {
+        "spread (`--uncertainty`)": "spread",
+        "residual": "residual",
+        "damage": "damage",
+        "activity of the result (control)": "activity",
+        "**expected error (`--invented`)**": "invented",
+    }.items():
+        found = measured["rank_correlation"][f"{part} to detail"]
+        assert f"| {row} | {found['within_median']:.2f} | {found['pooled']:.2f} |" in text
+    tenths = measured["predicted_and_true_rms_by_tenths"]
+    for row, column in (("expected", 0), ("true", 1)):
+        assert f"| {row} | {' | '.join(f'{each[column]:.3f}' for each in tenths)} |" in text
+    photographs = len(measured["photographs"]["names"])
+    assert f"within a photograph (median of {photographs})" in text
 
 
 def test_the_map_and_the_figures_in_the_report(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ r"""The restore task: what holds whatever the model says."""
 
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,13 @@ import relume
 from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
+from relume.tasks.detail import BANDS, Detail, features
 from relume.tasks.field import noise_at
+from relume.tasks.finish import mask_from
 from relume.tasks.local import Job, Local
 from relume.tasks.progress import Moment
+from relume.tasks.restore import needed_bytes
+from relume.tasks.steps import one_by_one
 from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
 from relume.tiles import grid
 
@@ -159,6 +164,23 @@ def test_a_given_mask_reaches_the_net(model: Restorer) -> None:
     np.testing.assert_array_equal(a, model.restore(given, Settings(mask="none")).image.pixels)
 
 
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "LA", "RGBA", "I;16"])
+def test_a_mask_says_the_same_in_every_mode(mode: str, tmp_path: Path) -> None:
+    drawn = np.zeros((40, 50), bool)
+    drawn[10:20, 5:45] = True
+    white = np.full((40, 50), 255, np.uint8)
+    layer = np.where(drawn, 255, 0).astype(np.uint8)
+    if mode in ("LA", "RGBA"):  # painted on a layer of its own: white all over, transparent where it is not
+        planes = [white] * (len(mode) - 1) + [layer]
+        picture = PilImage.fromarray(np.stack(planes, axis=-1), mode)
+    elif mode == "I;16":
+        picture = PilImage.fromarray(layer.astype(np.uint16) * 257)
+    else:
+        picture = PilImage.fromarray(layer).convert(mode)
+    picture.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(mask_from(image.read(tmp_path / "mask.png")), drawn.astype(np.float32))
+
+
 def test_samples_and_their_spread(model: Restorer) -> None:
     given = image.from_array(levels(64, 64))
     out = model.restore(given, Settings(samples=3, uncertainty=True, seed=5))
@@ -193,6 +215,42 @@ def test_every_evaluation_is_told_with_its_place(model: Restorer) -> None:
     inner = np.s_[100 - 20 :, 90 - 20 :]
     want = np.clip(last.clean[100 - 20 - last.y :, 90 - 20 - last.x :], 0, 1)
     np.testing.assert_allclose(out.image.pixels[inner], want, atol=1e-6)
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+def test_a_chain_that_is_looked_at_first_is_told_once(model: Restorer, draws: int) -> None:
+    given = image.from_array(levels(100, 90))
+    told: list[Moment] = []
+    asked = 0
+
+    def evaluate(*arrays: np.ndarray) -> Any:
+        nonlocal asked
+        asked += 1
+        answer = model.engine(*arrays).copy()
+        answer[:, 3] = 10  # damaged all over, so that no tile is left out
+        return answer
+
+    settings = Settings(preserve=True, steps=3, samples=draws)
+    model.restore(given, settings, observe=told.append, run=one_by_one(evaluate))
+    assert len(told) == asked == draws * 3 * len(grid(100, 90, 64, 16))
+    shares = [moment.share for moment in told]
+    assert shares == sorted(set(shares)) and shares[-1] == 1
+    assert {(moment.steps, moment.samples) for moment in told} == {(3, draws)}
+    assert {moment.sample for moment in told} == set(range(1, draws + 1))
+
+
+def test_samples_of_a_model_that_knows_its_detail_differ_by_as_much_noise_whatever_the_fidelity(
+    model: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = image.from_array(levels(64, 64))
+    lacking_none = Detail(np.zeros((BANDS, features(given.pixels, given.pixels).shape[2]), np.float32))
+    monkeypatch.setattr(model._local, "detail", lacking_none)
+    faithful, sharp = (
+        model.restore(given, Settings(samples=2, steps=1, uncertainty=True, fidelity=w)) for w in (1, 0)
+    )
+    assert faithful.uncertainty is not None and sharp.uncertainty is not None
+    assert faithful.uncertainty.max() > 0
+    np.testing.assert_array_equal(sharp.uncertainty, faithful.uncertainty)
 
 
 def test_what_an_observer_raises_stops_the_work_there(model: Restorer) -> None:
@@ -370,15 +428,54 @@ def test_twenty_megapixels_stay_within_the_bound(tiny_bundle: Bundle) -> None:
     code = f"""
 import resource, numpy as np
 from relume import Restorer, Settings, image
-from relume.tasks.restore import BYTES_FIXED, BYTES_PER_PIXEL
+from relume.tasks.restore import needed_bytes
 given = image.from_array(np.zeros((4000, 5000, 3), np.uint8))
 Restorer({str(tiny_bundle.path)!r}, engine="null").restore(given, Settings(tile=512))
 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(used / 2**30, (BYTES_FIXED + 20e6 * BYTES_PER_PIXEL) / 2**30)
-assert used < BYTES_FIXED + 20e6 * BYTES_PER_PIXEL
+bound = needed_bytes(20_000_000, Settings())
+print(used / 2**30, bound / 2**30)
+assert used < bound
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(fidelity=0.0),
+        Settings(preserve=True, steps=2),
+        Settings(samples=2, steps=1, uncertainty=True),
+        Settings(samples=6, steps=1),
+    ],
+    ids=["plain", "sharp", "preserve", "uncertainty", "samples"],
+)
+def test_a_pixel_costs_no_more_than_is_computed_with(null: Restorer, settings: Settings) -> None:
+    """From two sizes, so that what a tile costs falls out; damage that only copies show takes the most."""
+    wanted = replace(settings, tile=256)
+
+    def peak(height: int, width: int) -> int:
+        given = image.from_array(levels(height, width))
+        own = len(grid(height, width, *null.tiling(height, width, wanted))) * (2 if settings.preserve else 1)
+        asked = 0
+
+        def evaluate(x: np.ndarray, condition: np.ndarray, t: np.ndarray) -> np.ndarray:
+            nonlocal asked
+            asked += 1
+            logits = np.full_like(x[:, :1], 10.0 if asked > own else -10.0)
+            return np.concatenate([condition[:, :3], logits], axis=1)
+
+        tracemalloc.start()
+        try:
+            null.restore(given, wanted, run=one_by_one(evaluate))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    pixels = 448 * 448
+    each = (peak(448, 4 * 448) - peak(448, 2 * 448)) / (2 * pixels)
+    assert each <= (needed_bytes(pixels, wanted) - needed_bytes(0, wanted)) / pixels
 
 
 class Scratches:

@@ -10,7 +10,8 @@ from relume.cli.bench_table import profile_table, table
 from relume.cli.console import Console, say
 from relume.cli.options import Parser, Subparsers, add_talk, count, number
 from relume.cli.streams import as_json, write_text
-from relume.errors import ImageError, MissingExtra, OutputExists, UsageError
+from relume.cli.target import free
+from relume.errors import ImageError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from relume.bench.report import Profile, Report
@@ -156,11 +157,7 @@ def _profiled(report: "Report", wanted: "Wanted", picture: Any, console: Console
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Before minutes are spent: nothing is there already, and what draws is installed."""
-    for target in (args.json, args.plot):
-        if target is not None and target.exists() and not args.overwrite:
-            raise OutputExists(f"{target} exists; choose another name, or give --overwrite")
-        if target is not None and not target.absolute().parent.is_dir():
-            raise UsageError(f"there is no folder {target.parent}; make it first")
+    free(args.json, args.plot, overwrite=args.overwrite)
     if args.plot is not None:
         from relume.bench.plot import SUFFIXES, plot_lacking
 

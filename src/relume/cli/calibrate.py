@@ -45,15 +45,14 @@ def run(args: argparse.Namespace) -> int:
     paths = found[:: -(-len(found) // args.count)]
     given = bundles.find(args.model)
     given.verify()
-    restorer = Restorer(given.path)
-    detail = calibrate(
-        restorer,
-        [(path.name, image.read(path)) for path in paths],
-        recipe_name=args.recipe,
-        seed=args.seed,
-        progress=lambda done, total: console.note(f"{done} of {total}") if done % 50 == 0 else None,
-    )
     with bundles.writing(args.output, overwrite=args.overwrite) as folder:
+        detail = calibrate(
+            Restorer(given.path),
+            [(path.name, image.read(path)) for path in paths],
+            recipe_name=args.recipe,
+            seed=args.seed,
+            progress=lambda done, total: console.note(f"{done} of {total}") if done % 50 == 0 else None,
+        )
         for name in given.card["files"]:
             shutil.copyfile(given.path / name, folder / name)
         learned = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from relume.cli.console import Console
 from relume.cli.options import Subparsers, add_model, add_output, add_talk, count, from_zero, number
-from relume.cli.streams import STREAM, Writing, deliver, read_from
-from relume.errors import OutputExists, UsageError
+from relume.cli.streams import Writing, deliver, read_from
+from relume.cli.target import target_of
 
 _EPILOG = """\
 The region forgets what it showed and carries its surroundings on, or takes over what --condition shows.
@@ -37,7 +37,10 @@ def add(subparsers: "Subparsers") -> None:
         help="what the region shall show: the same picture, retouched (default: its surroundings go on)",
     )
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="a file, or - for stdout (default: beside, NAME-edited)"
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a file, a folder, or - for stdout (default: beside, NAME-edited)",
     )
     group = parser.add_argument_group("editing")
     group.add_argument(
@@ -65,7 +68,14 @@ def run(args: argparse.Namespace) -> int:
     from relume.tasks.edit import edit
     from relume.tasks.finish import mask_from
 
-    output = _output(args)
+    output = target_of(
+        args.input,
+        args.output,
+        "-edited",
+        overwrite=args.overwrite,
+        format=args.format,
+        inputs=(args.mask, args.condition),
+    )
     console = Console.of(args)
     picture = read_from(args.input)
     mask = mask_from(image.read(args.mask))
@@ -89,18 +99,3 @@ def run(args: argparse.Namespace) -> int:
     )
     console.detail(f"  residual of the inversion: {edited.residual:.1e}; evaluations: {edited.evaluations}")
     return 0
-
-
-def _output(args: argparse.Namespace) -> str:
-    """Where the result goes; refused before there is any work."""
-    output = args.output or STREAM
-    if args.output is None and args.input != STREAM:
-        source = Path(args.input)
-        output = str(source.with_name(f"{source.stem}-edited{source.suffix}"))
-    inputs = [path for path in (args.input, args.mask, args.condition) if path not in (None, STREAM)]
-    if output != STREAM:
-        if any(Path(output).resolve() == Path(path).resolve() for path in inputs):
-            raise UsageError(f"{output} is an input: choose another -o")
-        if Path(output).exists() and not args.overwrite:
-            raise OutputExists(f"{output} exists; choose another name, or give --overwrite")
-    return str(output)

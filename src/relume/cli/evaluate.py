@@ -13,7 +13,8 @@ from relume.cli.pairs import Make, add_pairs, pairs
 from relume.cli.rows import add_rows, contenders
 from relume.cli.streams import as_json, write_text
 from relume.cli.table import per_picture, table
-from relume.errors import ImageError, NoInput, OutputExists, RelumeError
+from relume.cli.target import free
+from relume.errors import ImageError, NoInput, RelumeError, UsageError
 
 if TYPE_CHECKING:
     from relume.tasks import Restorer
@@ -73,10 +74,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    page = args.pictures / PAGE if args.pictures is not None else None
-    for target in (args.report, page):
-        if target is not None and target.exists() and not args.overwrite:
-            raise OutputExists(f"{target} exists; choose another name, or give --overwrite")
+    free(args.report, overwrite=args.overwrite)
+    if args.pictures is None or not args.pictures.exists():
+        return
+    if not args.pictures.is_dir():
+        raise UsageError(f"{args.pictures} is a file: name a folder for the pictures")
+    free(args.pictures / PAGE, overwrite=args.overwrite)
 
 
 def _ruler(args: argparse.Namespace, console: Console) -> "Ruler":

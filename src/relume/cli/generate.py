@@ -14,7 +14,8 @@ from relume.cli.console import Console, Progress
 from relume.cli.export import checkpoint
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, from_zero
-from relume.errors import BundleCorrupt, EngineUnavailable, OutputExists, TrainingError, UsageError
+from relume.cli.target import free
+from relume.errors import BundleCorrupt, EngineUnavailable, TrainingError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     steps = args.steps or TRAINED_STEPS
     chain = table(args.sampler, steps)
-    if args.output.exists() and not args.overwrite:
-        raise OutputExists(f"{args.output} exists; choose another name, or give --overwrite")
+    free(args.output, overwrite=args.overwrite)
     path = checkpoint(args.checkpoint)
     net, size, predicts = trained(path, args.size, conditional=args.condition is not None, device=args.device)
     console = Console.of(args)

@@ -12,6 +12,9 @@ from relume.cli.report import Entry
 from relume.cli.streams import Writing, deliver
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from relume.image import Image
     from relume.tasks import Restoration, Restorer, Settings
 
@@ -24,13 +27,15 @@ def map_invented(
     restorer: "Restorer",
     done: tuple["Image", "Restoration", "Settings"],
     args: argparse.Namespace,
+    *,
+    mask: "NDArray[np.float32] | None",
 ) -> None:
     """Writes the expected error of what was done, and its figures into the entry."""
     from relume import image
     from relume.tasks.invented import INVENTED, invented
 
     began = time.perf_counter()
-    found = invented(restorer, *done)
+    found = invented(restorer, *done, mask=mask)
     entry.invented = {
         "mean_expected_error": round(float(found.error.mean()), 5),
         f"share_above_{INVENTED:g}": round(found.share, 5),

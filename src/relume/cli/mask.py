@@ -3,12 +3,11 @@ r"""``relume mask``: where a picture is damaged."""
 __all__ = ["add", "run"]
 
 import argparse
-from pathlib import Path
 
 from relume.cli.console import Console
 from relume.cli.options import Subparsers, add_model, add_talk, count, number
-from relume.cli.streams import STREAM, Writing, deliver, read_from
-from relume.errors import OutputExists, UsageError
+from relume.cli.streams import Writing, deliver, read_from
+from relume.cli.target import target_of
 
 
 def add(subparsers: "Subparsers") -> None:
@@ -22,7 +21,10 @@ def add(subparsers: "Subparsers") -> None:
     parser.set_defaults(run=run)
     parser.add_argument("input", metavar="INPUT", help="a picture, or - for stdin")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="a file, or - for stdout (default: beside, NAME-mask.png)"
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a file, a folder, or - for stdout (default: beside, NAME-mask.png)",
     )
     parser.add_argument(
         "--threshold",
@@ -43,14 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from relume.cli.running import load
     from relume.image import Image
 
-    output = args.output or STREAM
-    if args.output is None and args.input != STREAM:
-        source = Path(args.input)
-        output = str(source.with_name(f"{source.stem}-mask.png"))
-    if output != STREAM and args.input != STREAM and Path(output).resolve() == Path(args.input).resolve():
-        raise UsageError(f"{output} is the input: choose another -o")
-    if output != STREAM and Path(output).exists() and not args.overwrite:
-        raise OutputExists(f"{output} exists; choose another name, or give --overwrite")
+    output = target_of(args.input, args.output, "-mask", suffix=".png", overwrite=args.overwrite)
     console = Console.of(args)
     picture = read_from(args.input)
     found = load(args, console).detect(picture, tile=args.tile)

@@ -98,13 +98,16 @@ def _degraded(name: str, path: Path, args: argparse.Namespace) -> Make:
 
 def _read(name: str, clean: Path, damaged: Path, mask: Path | None, args: argparse.Namespace) -> Make:
     def make() -> "Pair":
-        from relume.image import read
+        from relume.image import Image, read
         from relume.tasks.evaluate import Pair, shrunk
+        from relume.tasks.finish import mask_from
 
-        pictures = [read(path) for path in (clean, damaged, mask) if path is not None]
+        pictures = [read(clean), read(damaged)]
+        if mask is not None:
+            pictures.append(Image(mask_from(read(mask))[..., None]))
         if args.side:
             pictures = [shrunk(picture, args.side) for picture in pictures]
-        where = pictures[2].pixels.mean(axis=2) if mask is not None else None
+        where = pictures[2].pixels[..., 0] if mask is not None else None
         return Pair(name, pictures[0], pictures[1], where)
 
     return make

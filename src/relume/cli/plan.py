@@ -10,7 +10,8 @@ from relume.cli.console import Console
 from relume.cli.options import Parser, Subparsers, add_talk, count, number
 from relume.cli.plan_text import text
 from relume.cli.streams import as_json, write_text
-from relume.errors import OutputExists, UsageError
+from relume.cli.target import free
+from relume.errors import UsageError
 
 if TYPE_CHECKING:
     from relume.plan import Plan
@@ -40,8 +41,7 @@ def add(subparsers: "Subparsers") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Computes and shows."""
-    if args.chart is not None and args.chart.exists() and not args.overwrite:
-        raise OutputExists(f"{args.chart} exists; choose another name, or give --overwrite")
+    free(args.chart, overwrite=args.overwrite)
     made: Plan = args.make(args)
     if args.chart is not None:
         from relume.plan import draw

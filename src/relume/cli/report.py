@@ -10,7 +10,7 @@ from typing import Any
 
 from relume._version import __version__
 from relume.cli.streams import as_json, write_text
-from relume.errors import ImageError, NoInput, OutputExists, RelumeError
+from relume.errors import ImageError, NoInput, OutputExists, RelumeError, UsageError
 
 SOME_FAILED = ImageError.exit_code
 
@@ -105,8 +105,11 @@ def check_report(path: Path) -> None:
     """Makes sure that a report can go there before hours are spent on what it is about.
 
     Raises:
+        UsageError: there is no folder for it.
         OutputExists: what stands there is no report.
     """
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}; make it first")
     if not path.exists():
         return
     try:

@@ -216,7 +216,8 @@ def _restored(
             entry.seconds |= done.seconds
             entry.evaluations = done.evaluations
             if job.invented is not None:
-                map_invented(job.invented, entry, model, (given[0], done, settings), args)
+                made = given[0], done, settings
+                map_invented(job.invented, entry, model, made, args, mask=given[1])
             overwrite = args.overwrite or args.skip_existing
             seal = proof.seal(job, model, settings, done, mask=args.mask, overwrite=overwrite)
         except Exception as error:

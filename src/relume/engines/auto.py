@@ -50,7 +50,9 @@ def picks(
             timings = measured(modules, bundle, graph, **options)
         names = {module.NAMES[0]: module for module in modules}
         for timing in ranked(timings or []):
-            if timing.engine in names and options["precision"] in ("auto", timing.precision):
+            # What is kept on disk opens nothing: not even --force lets auto come to what did not pass.
+            known = timing.engine in names and timing.precision in passed(bundle, timing.engine)
+            if known and options["precision"] in ("auto", timing.precision):
                 yield Pick(names[timing.engine], timing.precision, "benchmark")
     for module in modules:
         yield Pick(module, options["precision"], "order")

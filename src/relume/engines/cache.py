@@ -58,8 +58,7 @@ def remember(key: Key, timings: Sequence[Timing]) -> bool:
 def _sound(timing: Timing) -> bool:
     seconds = (timing.median_s, timing.spread_s)
     return (
-        isinstance(timing.engine, str)
-        and isinstance(timing.device, str)
+        all(isinstance(word, str) for word in (timing.engine, timing.device, timing.precision))
         and timing.precision in LEAST_DB
         and isinstance(timing.rounds, int)
         and all(isinstance(one, float) and math.isfinite(one) for one in seconds)

@@ -205,9 +205,9 @@ def _device(name: str, device: str) -> str:
     if kind == "gpu":
         kind = "cuda"
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "auto":
+    if device == "auto":
         return "cuda:0" if count else "cpu"
-    if kind == "cpu":
+    if device == "cpu":
         return "cpu"
     if kind != "cuda" or not (index or "0").isdigit():
         raise EngineUnavailable(f"engine {name} has no device {device}; use --device cpu or cuda")

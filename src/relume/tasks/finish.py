@@ -48,8 +48,12 @@ class Spread:
 
 
 def mask_from(picture: Image) -> Array:
-    """H×W in [0,1] from a picture of the damage: its mean over the channels."""
-    return np.asarray(picture.pixels.mean(axis=2), dtype=np.float32)
+    """H×W in [0,1] from a picture of the damage: its mean over the channels, and 0 where it is transparent.
+
+    A mask that was painted on a layer of its own is white all over, but for its alpha.
+    """
+    drawn = picture.pixels.mean(axis=2)
+    return np.asarray(drawn if picture.alpha is None else drawn * picture.alpha, dtype=np.float32)
 
 
 def three_channels(picture: Array) -> Array:

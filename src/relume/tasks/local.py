@@ -129,7 +129,7 @@ class Local:
         if job.table is None:
             first = yield picture, condition, np.ones(1, np.float32)
             clean = first[:, :3]
-            passes.evaluated(number, 1, 1, clean)
+            passes.evaluated(number, 1, clean)
         else:
             places = tile[..., 4:]
             clean, first = yield from self._chain(job.table, picture, condition, places, number, job, passes)
@@ -158,14 +158,15 @@ class Local:
         kept = {} if job.answers is None else job.answers
         first = kept.get(number)
         while not walk.over:
-            if walk.done or first is None:
+            known = None if walk.done else first
+            answer = known
+            if answer is None:
                 answer = yield walk.x, condition, np.full(1, walk.t, np.float32)
-            else:
-                answer = first
             first = answer if first is None else first
             clean = np.ascontiguousarray(answer[:, :3])
             walk.advance(clean)
-            passes.evaluated(number, walk.done, len(table.steps), clean)
+            if known is None:  # what was kept has been told
+                passes.evaluated(number, walk.done, clean)
         assert first is not None  # a chain has at least one step
         kept[number] = first
         return np.asarray(walk.x, dtype=np.float32), first

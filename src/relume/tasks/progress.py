@@ -52,10 +52,22 @@ Observe = Callable[[Moment], None]
 
 
 class Passes:
-    """One progress over several passes through the tiles of a picture."""
+    """One progress over several passes through the tiles of a picture, one a sample.
 
-    def __init__(self, passes: int, progress: Progress | None, observe: Observe | None) -> None:
-        self._passes, self._progress, self._observe = passes, progress, observe
+    With ``look`` the first sample takes two: its first evaluations are made in a pass of their own.
+    """
+
+    def __init__(
+        self,
+        samples: int = 1,
+        steps: int = 1,
+        progress: Progress | None = None,
+        observe: Observe | None = None,
+        *,
+        look: bool = False,
+    ) -> None:
+        self._samples, self._steps, self._look = samples, steps, look
+        self._progress, self._observe = progress, observe
         self._pass, self._done = 0, 0
         self._places: Sequence[Tile] = ()
 
@@ -64,18 +76,19 @@ class Passes:
         self._pass += 1
         self._places = places
 
-    def evaluated(self, tile: int, step: int, steps: int, clean: NDArray[np.float32]) -> None:
+    def evaluated(self, tile: int, step: int, clean: NDArray[np.float32]) -> None:
         """The net was asked once about a tile (of ``places``, from 0 on), and answered with 1×3×h×w."""
         self._done += 1
         if self._observe is not None:
             place = self._places[tile]
-            at = (step, steps, tile + 1, len(self._places), self._pass, self._passes, self._done)
+            sample = max(1, self._pass - self._look)
+            at = (step, self._steps, tile + 1, len(self._places), sample, self._samples, self._done)
             self._observe(Moment(*at, place.y, place.x, clean[0].transpose(1, 2, 0)))
 
     def tile_done(self, done: int, total: int) -> None:
         """So many tiles of this pass are done."""
         if self._progress is not None:
-            self._progress((self._pass - 1) * total + done, self._passes * total)
+            self._progress((self._pass - 1) * total + done, (self._samples + self._look) * total)
 
 
 class Stopwatch:

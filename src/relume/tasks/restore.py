@@ -4,7 +4,7 @@ The whole photograph gives one tone transform; tiles of the toned picture go thr
 evaluation or a short residual-shift chain; the rest of the picture never enters memory twice.
 """
 
-__all__ = ["Restoration", "Restorer"]
+__all__ = ["Restoration", "Restorer", "needed_bytes"]
 
 import os
 from dataclasses import dataclass, replace
@@ -36,11 +36,17 @@ from relume.tasks.tone import Tone, ToneTransform, apply_transform, cautious, co
 
 Array = NDArray[np.float32]
 
-# What one pixel of the picture costs at the peak (bytes): the picture, its sRGB and toned copies, the stack
-# that is cut into tiles and the result, all float32; and what the rest costs whatever the picture.
-BYTES_PER_PIXEL = 100
+# What one pixel of the picture costs at the peak (bytes): the picture, its toned copy and the one that is
+# filled from smaller copies, the stack that is cut into tiles and the result, all float32; and what the rest
+# costs whatever the picture.
+BYTES_PER_PIXEL = 115
 BYTES_FIXED = 700 * 2**20
 BYTES_PER_ANSWER = 4 * 4 * 2  # the first answers of a chain, where they are kept; tiles overlap
+BYTES_PER_DRAW = 4 * (4 + 6)  # the places of the noise; mean and squares of several pictures
+BYTES_PER_SAMPLE = 4 * 3  # each is kept
+
+# Of the noise that the model learned, where fidelity asks for none: samples have to differ.
+SAMPLES_NOISE = 0.5
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class Restorer:
         # are left out. The first evaluations of a chain know the mask already, and are not made again.
         answers: dict[int, Array] = {}
         look = settings.preserve and mask is None and settings.mask == "auto" and tables[0].evaluations > 1
-        tracker = Passes(len(tables) + look, progress, observe)
+        tracker = Passes(len(tables), tables[0].evaluations, progress, observe, look=look)
         seen = mask
         if look:
             first = replace(tables[0], steps=tables[0].steps[:1])
@@ -210,7 +216,7 @@ class Restorer:
         picture = three_channels(image.srgb())
         toned = apply_transform(picture, self.transform(picture))
         job = Job(None, *self.tiling(image.height, image.width, Settings(tile=tile)))
-        found = self._local(toned, None, job, Passes(1, progress, observe), run)[..., 3]
+        found = self._local(toned, None, job, Passes(progress=progress, observe=observe), run)[..., 3]
         more = search(toned, found, partial(self._ask, run=run))
         return np.ascontiguousarray(found if more is None else np.maximum(found, more.weight))
 
@@ -270,13 +276,13 @@ class Restorer:
         if more is None:
             return toned, clean, seen
         job = replace(job, answers=None)
-        again = self._local(more.filled, None, job, Passes(1, None, None), run, shown=more.shown)
+        again = self._local(more.filled, None, job, Passes(), run, shown=more.shown)
         return more.filled, fill(clean, again[..., :3], more.shown), np.maximum(seen, more.weight)
 
     def _ask(self, picture: Array, shown: Array | None, *, run: Run | None) -> tuple[Array, Array]:
         """One evaluation a tile of a picture, or of those tiles that ``shown`` touches."""
         job = Job(self._tables(Settings())[0], *self.tiling(*picture.shape[:2]))
-        answer = self._local(picture, None, job, Passes(1, None, None), run, shown=shown)
+        answer = self._local(picture, None, job, Passes(), run, shown=shown)
         return np.clip(answer[..., :3], 0, 1), np.ascontiguousarray(answer[..., 3])
 
     def _check(self, image: Image, settings: Settings, mask: Array | None) -> None:
@@ -285,8 +291,7 @@ class Restorer:
                 f"the mask is {mask.shape[1]}×{mask.shape[0]} and the picture {image.width}×{image.height}: "
                 "they must have one size"
             )
-        each = BYTES_PER_PIXEL + BYTES_PER_ANSWER * (settings.preserve and settings.evaluations > 1)
-        needed = BYTES_FIXED + image.height * image.width * each
+        needed = needed_bytes(image.height * image.width, settings)
         if settings.max_memory is not None and needed > settings.max_memory:
             raise OutOfMemory(
                 f"this picture of {image.height * image.width / 1e6:.1f} megapixels needs about "
@@ -297,14 +302,25 @@ class Restorer:
         facts = self.bundle.card.get("schedule") or {}
         steps = settings.evaluations // settings.draws
         full = float(facts.get("kappa", 0.0))
-        noise = 1 - settings.fidelity
-        if settings.draws > 1:  # samples differ by their noise: fully faithful ones would all be the same
-            noise = noise or 0.5
-        elif self._local.detail is not None:  # a single picture gets its detail back without any
-            noise = 0.0
+        # Where the model knows what detail it loses, fidelity says how much of that comes back, and no noise.
+        noise = 1 - settings.fidelity if self._local.detail is None else 0.0
+        if settings.draws > 1:  # samples differ by their noise: without any they would all be the same
+            noise = noise or SAMPLES_NOISE
         schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), full * noise)
         make = residual_shift_posterior if schedule.kappa > 0 else residual_shift_deterministic
         return [make(schedule, steps) for _ in range(settings.draws)]
+
+
+def needed_bytes(pixels: int, settings: Settings) -> int:
+    """The most memory that a picture of so many pixels takes, the rest of the process included."""
+    each = BYTES_PER_PIXEL
+    if settings.preserve and settings.evaluations > settings.draws:
+        each += BYTES_PER_ANSWER
+    if settings.draws > 1:
+        each += BYTES_PER_DRAW
+    if settings.samples > 1:
+        each += BYTES_PER_SAMPLE * settings.samples
+    return BYTES_FIXED + pixels * each
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ class Settings:
     fidelity:
         1 gives the expected picture, which is a little too smooth; less brings its own fine detail back, up
         to the sharpness that the photograph is expected to have had, at 0. Nothing is invented. (A model
-        whose card holds no ``detail`` starts with noise in place of that; several samples always do.)
+        whose card holds no ``detail`` starts with noise in place of that.)
     mask:
         ``auto``: the net finds the damage itself, in the same evaluation that repairs it; ``none``: nothing
         is damaged as far as ``preserve`` and the returned mask are concerned. (Telling the net in a second
@@ -38,7 +38,8 @@ class Settings:
     strength:
         1: the restored picture; less: so much of the way to it from the picture as it was; 0: the latter.
     samples:
-        How many plausible pictures to draw; their mean is the result.
+        How many plausible pictures to draw; their mean is the result. They start with half of the noise that
+        the model learned, and are as sharp as ``fidelity`` says.
     uncertainty:
         Whether to return the spread over samples (8, if ``samples`` is 1).
     tile:

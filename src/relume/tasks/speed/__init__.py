@@ -66,10 +66,6 @@ def benchmark(
     subjects = model_subjects(wanted, pictures, failed)
     for name in against:
         subjects += PEERS[name](pictures, wanted.steps, threads, failed)
-    note("peaks: matrix products and a copy")
-    peaks, copied = measured_peaks(threads), copy_bandwidth(threads)
-    counters, lacking = meters()
-    plan = Plan(rounds, budget_s, peaks, copied, counters, energy_s, cold)
     judge = reference(wanted)
     expected = {
         f"{steps} {picture.shape[0]} {picture.shape[1]}": judge.restore(
@@ -78,6 +74,10 @@ def benchmark(
         for picture in pictures
         for steps in wanted.steps
     }
+    note("peaks: matrix products and a copy")
+    peaks, copied = measured_peaks(threads), copy_bandwidth(threads)
+    counters, lacking = meters()
+    plan = Plan(rounds, budget_s, peaks, copied, counters, energy_s, cold)
     rows = measured(subjects, plan, expected=expected, failed=failed, note=note)
     return Report(
         relume=__version__,
