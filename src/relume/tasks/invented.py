@@ -39,11 +39,11 @@ class Coefficients(NamedTuple):
 
 
 COEFFICIENTS = Coefficients(
-    spread=0.2169,
-    residual=0.1755,
+    spread=0.1673,
+    residual=0.2152,
     damage=0.0,
-    activity=0.0737,
-    model="f18b859b041e76cf7b4bca83c3d612fed8d2235db68bfe1489dae974493179d9",
+    activity=0.0774,
+    model="6693f6e59a8852329163b221e73cf8f4cd8d00baae007c51a9bd51e699868e36",
 )
 
 
