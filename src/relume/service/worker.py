@@ -53,7 +53,7 @@ class Worker:
         self._clock = Clock(floor=store.fact("seen") or 0.0)
         self._name = name_of_this_worker()
         self._parent = parent
-        self._scheduler = Scheduler(restorer.engine, batch=config.batch)
+        self._scheduler = Scheduler(restorer.engine, batch=config.batch, calls=restorer.engine.calls)
         self._lanes = Lanes(config.jobs, config.max_pixels)
         self._ended = threading.Event()
         self.leave = threading.Event()
