@@ -24,7 +24,7 @@ from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response
 
 from relume import image as images
-from relume.errors import ImageTooLarge, RelumeError, UsageError
+from relume.errors import ImageTooLarge, MissingExtra, RelumeError, UsageError
 from relume.service.problems import MEDIA, problem_of
 from relume.service.request import Request, media_type
 from relume.tasks import Restorer, Scheduler
@@ -98,7 +98,10 @@ def app(options: dict[str, str]) -> Any:
 
     The rest is what :class:`~relume.tasks.Restorer` takes: ``model``, ``engine``, ``device``, ``precision``.
     """
-    from ray import serve
+    try:
+        from ray import serve
+    except ImportError as error:  # Ray alone is there, or not even that
+        raise MissingExtra("Ray Serve", "serve,ray-serve") from error
 
     left = dict(options)
     number = {
