@@ -7,7 +7,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from relume import Restorer, image
+from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import NoSuchJob, StoreBroken, StoreFull, UnsupportedImage, UsageError
 from relume.image import Image
@@ -81,6 +81,14 @@ def test_a_job_gives_its_parts(shop: Shop) -> None:
     outcome = shop.store.get(id).outcome
     assert outcome is not None and outcome["seed"] == 7 and outcome["model"] == "tiny/1.0.0"
     assert {"tone", "local", "finish"} <= set(outcome["seconds"])
+
+
+def test_every_option_that_the_restorer_knows_reaches_it() -> None:
+    given = {"steps": 2, "seed": 5, "fidelity": 0.5, "mask": "none", "preserve": True, "tone": "keep"}
+    given |= {"strength": 0.5, "samples": 3, "uncertainty": True, "tile": 64}
+    names = {each.name for each in fields(Settings)} & {each.name for each in fields(Request)}
+    assert names == set(given), "an option of both is tried here"
+    assert Request(**given).settings(7) == Settings(**given, max_memory=7)
 
 
 def test_the_key_tells_requests_apart_and_nothing_else() -> None:

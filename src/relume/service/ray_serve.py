@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from relume import image as images
 from relume.errors import ImageTooLarge, MissingExtra, RelumeError, UsageError
 from relume.service.problems import MEDIA, problem_of
-from relume.service.request import Request, media_type
+from relume.service.request import Request
 from relume.tasks import Restorer, Scheduler
 
 MOST = 64 * 2**20  # bytes of a picture
@@ -61,14 +61,7 @@ class Replica:
         """
         picture = images.read(data)
         done = self._restorer.restore(picture, request.settings(), run=self._scheduler.run).image
-        chosen = dataclasses.replace(done, format=request.format) if request.format else done
-        restored = images.encode(
-            chosen,
-            bit_depth=request.bit_depth,
-            keep_metadata=request.keep_metadata,
-            quality=request.quality,
-        )
-        return media_type(chosen.format), restored
+        return request.written(done)
 
 
 async def _body(call: Call) -> bytes:
