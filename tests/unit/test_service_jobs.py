@@ -226,6 +226,22 @@ def test_progress_and_preview_are_told(shop: Shop, monkeypatch: pytest.MonkeyPat
     assert told[-1]["share"] == 1 and told[-1]["eta"] == 0 and told[0]["eta"] > 0
 
 
+def test_a_picture_of_one_evaluation_costs_no_writing_but_its_result(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    real = shop.folders.write
+
+    def write(folder: str, name: str, data: bytes) -> None:
+        written.append(name)
+        real(folder, name, data)
+
+    id = shop.submit(png(64))
+    monkeypatch.setattr(shop.folders, "write", write)
+    assert shop.worker().work() and shop.store.get(id).state == "done"
+    assert "preview.jpg" not in written and "result.json" in written
+
+
 def test_the_heart_beats_during_one_long_step_and_not_when_nothing_moves(
     tmp_path: Path, hollow_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ Requests of one replica share its device step by step (:mod:`relume.tasks.schedu
 who hangs up, or loses a replica, asks again. The options are the fields of
 :class:`~relume.service.request.Request`. Serve answers 503 when ``queue`` requests wait already.
 
-The replica is tested without Ray; under Ray Serve it was never started.
+It was run under Ray Serve on one machine with one replica; on GPUs and clusters it was never started.
 """
 
 __all__ = ["Replica", "app"]

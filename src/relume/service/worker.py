@@ -205,6 +205,8 @@ class _Watch:
             raise _Stopping
         if self.preview is not None and moment.step == moment.steps:
             self.preview.take(moment)
+        if moment.done == 1 and moment.share == 1:
+            return  # the result of a small picture is there sooner than a report would be written
         now = time.perf_counter()
         if now - self._told < TELL:
             return
