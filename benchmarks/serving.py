@@ -2,12 +2,15 @@
 
 A real ``relume serve`` on this machine's loopback gets pictures by Poisson arrivals, thumbnails and a few
 scans, whether or not it keeps up (an open loop: a closed one would wait for the slow answers and hide the
-queue). Rates are shares of the capacity, which is measured first, one request after another. Every way gets
-the same requests at the same times. Latency runs from the moment at which a request was due until its result
-is there.
+queue). Rates are shares of what the service does of this mix one picture after another with requests always
+waiting, which is measured first, and of the other ways too. Every way gets the same requests at the same
+times. Latency runs from the moment at which a request was due until its result is there. The queue holds so
+many seconds of work; what comes when it is full is refused.
 
+The intervals (95 %) come from resampling whole stretches of ten seconds, as neighbours wait in one queue.
+The callers run on the same machine and take their part of it. As it stands a run takes about 17 minutes.
 It goes on where it was left: what a result file holds is not measured again. For figures that are to be kept
-run it on a machine that does nothing else.
+run it on a machine that does nothing else. ``--page`` writes the table into the documentation.
 """
 
 import argparse
@@ -20,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +35,14 @@ from relume import __version__, bundle, image
 from relume.bench.machine import machine
 from relume.client import Client
 from relume.errors import Busy, RelumeError
-from relume.files import place
+from relume.files import place, placing
 
 HERE = Path(__file__).resolve().parent
-LOADS = [0.3, 0.5, 0.7, 0.85, 0.95, 1.1]
+LOADS = [0.5, 0.8, 1.0, 1.3]
+ONE, STEPS = "one at a time", "step by step"
+CALLERS = 8  # that keep requests waiting while the capacity is measured
+STRETCH, TIMES = 10.0, 1000  # seconds of arrivals that are resampled together, and how often
+BEGIN, END = "<!-- serving: begin -->", "<!-- serving: end -->"
 IN_FLIGHT = 256  # requests that wait for an answer at once; one more counts as refused
 START = 120.0  # seconds that a server has to listen, engines measured and compiled
 
@@ -56,30 +63,34 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="photo")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--jobs", type=int, default=4, help="in flight at once, step by step")
+    parser.add_argument("--calls", type=int, default=2, help="evaluations at once, step by step")
     parser.add_argument("--batch", type=int, default=1, help="above 1: a third way, in batches of so many")
     parser.add_argument("--thumbnail", type=int, default=240, help="longer side in pixels")
     parser.add_argument("--scan", type=int, default=1600, help="longer side in pixels")
     parser.add_argument("--scans", type=float, default=0.1, help="their share of the requests")
     parser.add_argument("--loads", type=float, nargs="+", default=LOADS, help="shares of the capacity")
-    parser.add_argument("--seconds", type=float, default=300.0, help="of arrivals at each rate")
-    parser.add_argument("--drain", type=float, default=300.0, help="most seconds to wait for what is left")
-    parser.add_argument("--probes", type=int, default=20, help="requests by which the capacity is measured")
+    parser.add_argument("--seconds", type=float, default=90.0, help="of arrivals at each rate")
+    parser.add_argument("--drain", type=float, default=60.0, help="most seconds to wait for what is left")
+    parser.add_argument("--probe", type=float, default=30.0, help="seconds by which a capacity is measured")
+    parser.add_argument("--queue", type=float, default=15.0, help="seconds of work that may wait")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="does it run at all? two rates of five seconds")
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--device", default="cpu", help="for the file's name")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
+    parser.add_argument("--page", type=Path, help="docs/service.md, into which the table is written")
     args = parser.parse_args(argv)
     if args.quick:
-        args.loads, args.seconds, args.drain, args.probes, args.scan = [0.5, 0.9], 5.0, 60.0, 5, 600
+        args.loads, args.seconds, args.drain, args.probe, args.scan = [0.5, 1.3], 5.0, 60.0, 3.0, 600
     return args
 
 
 def ways(args: argparse.Namespace) -> dict[str, list[str]]:
     """Name → the options of the server."""
-    found = {"one at a time": ["--jobs", "1"], "step by step": ["--jobs", str(args.jobs)]}
+    shared = ["--jobs", str(args.jobs), "--calls", str(args.calls)]
+    found = {ONE: ["--jobs", "1", "--calls", "1"], STEPS: shared}
     if args.batch > 1:
-        found[f"in batches of {args.batch}"] = ["--jobs", str(args.jobs), "--batch", str(args.batch)]
+        found[f"in batches of {args.batch}"] = [*shared, "--batch", str(args.batch)]
     return found
 
 
@@ -136,18 +147,35 @@ def arrivals(args: argparse.Namespace, rate: float) -> list[Arrival]:
     return found
 
 
-def capacity(args: argparse.Namespace, sent: dict[bool, bytes]) -> dict[str, float]:
-    """Requests a second of this mix, one after another: one over the mean time of a request."""
-    seconds: dict[bool, float] = {}
-    with serving(args, ways(args)["one at a time"]) as client:
+def capacity(args: argparse.Namespace, extra: list[str], sent: dict[bool, bytes]) -> dict[str, float]:
+    """Requests a second of this mix where there always is one that waits."""
+    lock, rng, done = threading.Lock(), np.random.default_rng(args.seed), [0]
+    with serving(args, extra) as client:
         for scan in (False, True):
             once(client, sent[scan], 0)  # the engine compiles for this size
-            began = time.perf_counter()
-            for seed in range(1, 1 + args.probes):
+        began = time.perf_counter()
+
+        def ask() -> None:
+            while time.perf_counter() - began < args.probe:
+                with lock:
+                    done[0] += 1
+                    seed, scan = done[0], bool(rng.random() < args.scans)
                 once(client, sent[scan], seed)
-            seconds[scan] = (time.perf_counter() - began) / args.probes
-    mean = args.scans * seconds[True] + (1 - args.scans) * seconds[False]
-    return {"thumbnail_s": seconds[False], "scan_s": seconds[True], "requests_per_s": 1 / mean}
+
+        callers = [threading.Thread(target=ask, daemon=True) for _ in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        seconds = time.perf_counter() - began
+    return {"requests": done[0], "seconds": seconds, "requests_per_s": done[0] / seconds}
+
+
+def bound(args: argparse.Namespace, rate: float) -> list[str]:
+    """The option that lets ``--queue`` seconds of work wait: pixels, as a restoration is one evaluation."""
+    sides = ((args.scans, args.scan), (1 - args.scans, args.thumbnail))
+    mean = sum(share * side * (side * 3 // 4) for share, side in sides)
+    return ["--max-queue", str(max(1, round(args.queue * rate * mean)))]
 
 
 def load(args: argparse.Namespace, extra: list[str], rate: float, sent: dict[bool, bytes]) -> dict[str, Any]:
@@ -195,12 +223,48 @@ def load(args: argparse.Namespace, extra: list[str], rate: float, sent: dict[boo
         "refused": len(turned),
         "throughput": len(done) / over,
         **{
-            name: quantiles(
-                [done.get(k, math.inf) for k, each in enumerate(due) if each.scan == scan and k not in turned]
+            name: spread(
+                [
+                    (each.due, done.get(k, math.inf))
+                    for k, each in enumerate(due)
+                    if k not in turned and fits(each)
+                ]
             )
-            for name, scan in (("thumbnails", False), ("scans", True))
+            for name, fits in KINDS.items()
         },
     }
+
+
+KINDS: dict[str, Callable[[Arrival], bool]] = {
+    "all": lambda each: True,
+    "thumbnails": lambda each: not each.scan,
+    "scans": lambda each: each.scan,
+}
+
+
+def spread(taken: list[tuple[float, float]]) -> dict[str, Any]:
+    """The quantiles of (due, latency) and their 95 % intervals, by a bootstrap of stretches of time."""
+    stretches: dict[int, list[float]] = {}
+    for due, seconds in taken:
+        stretches.setdefault(int(due // STRETCH), []).append(seconds)
+    groups, rng = list(stretches.values()), np.random.default_rng(0)
+    drawn = [
+        quantiles([one for k in rng.integers(0, len(groups), len(groups)) for one in groups[k]])
+        for _ in range(TIMES if len(groups) > 1 else 0)
+    ]
+    found = quantiles([seconds for _, seconds in taken])
+    intervals = {
+        name: quantiles_of([math.inf if each[name] is None else each[name] for each in drawn])
+        for name in ("p50_s", "p95_s", "p99_s")
+    }
+    return {**found, "intervals": intervals}
+
+
+def quantiles_of(values: list[Any]) -> list[float | None]:
+    """The middle 95 % of what was drawn; None where it has no end."""
+    ordered = sorted(values)
+    ends = [ordered[int(share * (len(ordered) - 1))] for share in (0.025, 0.975)] if ordered else []
+    return [end if math.isfinite(end) else None for end in ends]
 
 
 def quantiles(seconds: list[float]) -> dict[str, float | int | None]:
@@ -220,7 +284,19 @@ def git(*words: str) -> str:
 def begun(args: argparse.Namespace, target: Path) -> dict[str, Any]:
     """The report so far: that of the file, if it is about the same thing."""
     found = bundle.find(args.model)
-    names = ("engine", "jobs", "thumbnail", "scan", "scans", "seconds", "drain", "probes", "seed")
+    names = (
+        "engine",
+        "jobs",
+        "calls",
+        "thumbnail",
+        "scan",
+        "scans",
+        "seconds",
+        "drain",
+        "probe",
+        "queue",
+        "seed",
+    )
     fresh: dict[str, Any] = {
         "suite": "serving",
         "version": __version__,
@@ -228,7 +304,7 @@ def begun(args: argparse.Namespace, target: Path) -> dict[str, Any]:
         "model": {"name": found.name, "hash": found.hash},
         "machine": machine(),
         "workload": {name: getattr(args, name) for name in names},
-        "capacity": None,
+        "capacity": {},
         "cells": [],
     }
     if not target.exists():
@@ -248,33 +324,62 @@ def main(argv: Sequence[str] | None = None) -> Path:
     def keep() -> None:
         place((json.dumps(report, indent=1, allow_nan=False) + "\n").encode(), target, overwrite=True)
 
-    if report["capacity"] is None:
-        report["capacity"] = capacity(args, sent)
-        keep()
+    for way, extra in ways(args).items():
+        if way not in report["capacity"]:
+            report["capacity"][way] = capacity(args, extra, sent)
+            keep()
+    whole = report["capacity"][ONE]["requests_per_s"]
     for share in args.loads:
         for way, extra in ways(args).items():
             if any((cell["way"], cell["load"]) == (way, share) for cell in report["cells"]):
                 continue
-            rate = share * report["capacity"]["requests_per_s"]
-            report["cells"].append({"way": way, "load": share, **load(args, extra, rate, sent)})
+            cell = load(args, [*extra, *bound(args, whole)], share * whole, sent)
+            report["cells"].append({"way": way, "load": share, **cell})
             keep()
-    show(report)
+    print(text(report))
+    if args.page is not None:
+        fill(args.page, text(report))
     print(target)
     return target
 
 
-def show(report: dict[str, Any]) -> None:
+def text(report: dict[str, Any]) -> str:
     """The table of the documentation."""
-    names = ["p50_s", "p95_s", "p99_s"]
-    print("| load | way | done a second | refused | thumbnails p50, p95, p99 | scans p50, p95, p99 |")
-    print("|---|---|---|---|---|---|")
+    wanted = report["workload"]
+    lines = [
+        f"{report['machine']['cpu']}, {report['machine']['cores']} cores, which the callers share; one "
+        f"request in {1 / wanted['scans']:.0f} is a scan of {wanted['scan']} pixels, the others are of "
+        f"{wanted['thumbnail']}. With requests always waiting: "
+        + ", ".join(
+            f"{way} {each['requests_per_s']:.2f} a second" for way, each in report["capacity"].items()
+        )
+        + f". Each row is {wanted['seconds']:.0f} seconds of arrivals; in brackets 95 % intervals.",
+        "",
+        "| offered a second | way | achieved | refused | p50, s | p95, s | p99, s | small p95 | scans p95 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for cell in sorted(report["cells"], key=lambda cell: cell["load"]):
-        columns = [
-            ", ".join("–" if cell[kind][name] is None else f"{cell[kind][name]:.2f}" for name in names)
-            for kind in ("thumbnails", "scans")
-        ]
-        throughput, refused = f"{cell['throughput']:.2f}", f"{cell['refused']} of {cell['sent']}"
-        print(f"| {cell['load']} | {cell['way']} | {throughput} | {refused} | {' s | '.join(columns)} s |")
+        columns = [f"{cell['rate']:.2f}", cell["way"], f"{cell['throughput']:.2f}"]
+        columns.append(f"{cell['refused']} of {cell['sent']}")
+        columns += [told(cell["all"], name) for name in ("p50_s", "p95_s", "p99_s")]
+        columns += [told(cell[kind], "p95_s") for kind in ("thumbnails", "scans")]
+        lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def told(found: dict[str, Any], name: str) -> str:
+    """A quantile and its interval; – is beyond the end of the measurement."""
+    value, *ends = (
+        "–" if each is None else f"{each:.2f}" for each in (found[name], *found["intervals"][name])
+    )
+    return f"{value} ({' … '.join(ends)})" if ends else value
+
+
+def fill(page: Path, table: str) -> None:
+    """Puts the table between the marks of the page."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    with placing(page, overwrite=True) as part:
+        part.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

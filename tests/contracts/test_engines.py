@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from relume.errors import (
     RelumeError,
     UsageError,
 )
+from relume.machine import usable_cores
 
 STATUS = {name: status for module in engines.ENGINES for status in [module.probe()] for name in module.NAMES}
 
@@ -293,6 +295,29 @@ def test_what_runtimes_throw_is_mapped_to_one_line(
     with pytest.raises(expected) as caught, failures("onnx", hollow_bundle):
         raise thrown
     assert type(caught.value) is expected and "\n" not in str(caught.value)
+
+
+def test_shared_it_serves_several_at_once_with_the_same_bytes(name: str, cpu: Any) -> None:
+    engine = cpu(name)
+    shared = engine.shared(2)
+    values = [arrays(seed=seed) for seed in range(6)]
+    alone = [engine(*each).tobytes() for each in values]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda each: shared(*each).tobytes(), values))
+    assert together == alone
+    assert shared.calls == (min(2, usable_cores()) if name == "openvino" else 1)
+    assert (shared.name, shared.device, shared.precision) == (engine.name, engine.device, engine.precision)
+    with pytest.raises(UsageError, match="1 or more"):
+        engine.shared(0)
+
+
+def test_openvino_has_a_stream_for_each_call(cpu: Any) -> None:
+    if not STATUS["openvino"].available:
+        pytest.skip(STATUS["openvino"].reason)
+    shared = cpu("openvino").shared(2)
+    shared(*arrays())
+    ((request, *_),) = shared._requests.values()
+    assert request.get_compiled_model().get_property("NUM_STREAMS") == shared.calls
 
 
 def test_openvino_keeps_few_compiled_shapes(load: Any) -> None:

@@ -122,11 +122,11 @@ def check_serving(facts: dict[str, Any]) -> None:
     cells = {(cell["way"], cell["load"]): cell for cell in facts["cells"]}
     assert len(cells) == len(facts["cells"]) and len({way for way, _ in cells}) >= 2
     for (_, share), cell in cells.items():
-        assert cell["rate"] == pytest.approx(share * facts["capacity"]["requests_per_s"])
+        assert cell["rate"] == pytest.approx(share * facts["capacity"]["one at a time"]["requests_per_s"])
         assert cell["sent"] == cells["one at a time", share]["sent"], "the same requests for every way"
         counted = cell["thumbnails"]["count"] + cell["scans"]["count"] + cell["refused"]
         assert counted == cell["sent"] >= cell["done"]
-        for kind in ("thumbnails", "scans"):
+        for kind in ("all", "thumbnails", "scans"):
             known = [cell[kind][f"p{p}_s"] for p in (50, 95, 99) if cell[kind][f"p{p}_s"] is not None]
             assert known == sorted(known)
 
@@ -350,7 +350,23 @@ def test_serving_is_measured_and_goes_on_where_it_was_left(
     pytest.importorskip("fastapi")
     pytest.importorskip("sqlalchemy")
     module = script("serving")
-    options = ["--model", hollow_bundle.path, "--engine", "null", "--quick", "--name", "Here", "--jobs", 2]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n", encoding="utf-8")
+    options = [
+        "--page",
+        page,
+        "--probe",
+        1,
+        "--model",
+        hollow_bundle.path,
+        "--engine",
+        "null",
+        "--quick",
+        "--name",
+        "Here",
+        "--jobs",
+        2,
+    ]
     options += ["--scan", 100, "--out", tmp_path]
     argv = [str(each) for each in options]
     real = module.load
@@ -373,6 +389,8 @@ def test_serving_is_measured_and_goes_on_where_it_was_left(
     assert made.name == "serving--here--cpu.json" and all(
         cell["done"] == cell["sent"] for cell in facts["cells"]
     )
+    assert "| step by step |" in page.read_text("utf-8") and "old" not in page.read_text("utf-8")
+    assert page.read_text("utf-8").startswith("before\n") and page.read_text("utf-8").endswith("\nafter\n")
     with pytest.raises(SystemExit, match="another workload"):
         module.main([*argv, "--seed", "1"])
 
@@ -388,6 +406,9 @@ def test_arrivals_are_a_poisson_process_and_quantiles_keep_what_was_not_done() -
     seconds = [float(k) for k in range(1, 100)]
     assert module.quantiles([*seconds, math.inf]) == {"count": 100, "p50_s": 50, "p95_s": 95, "p99_s": 99}
     assert module.quantiles([*seconds[:90], *[math.inf] * 10])["p95_s"] is None
+    found = module.spread([(float(k), 1.0 + (k >= 50)) for k in range(100)])
+    assert found["p50_s"] == 1 and found["intervals"]["p50_s"] == [1, 2], "ten stretches, not a hundred"
+    assert module.spread([(0.0, math.inf)] * 2)["intervals"]["p50_s"] == []
     assert module.quantiles([]) == {"count": 0, "p50_s": None, "p95_s": None, "p99_s": None}
 
 

@@ -1,6 +1,7 @@
 r"""The replica of a Ray Serve deployment, called as Serve calls it, but without Ray."""
 
 import io
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from relume import image
 from relume.bundle import Bundle
+from relume.errors import MissingExtra
 from relume.image import Image
 
 pytest.importorskip("fastapi")
@@ -61,3 +63,11 @@ def test_what_is_wrong_is_a_problem(client: Any, query: str, data: bytes, status
 def test_another_format(client: Any) -> None:
     answer = client.post("/?format=TIFF", content=png())
     assert image.read(io.BytesIO(answer.content).getvalue()).format == "TIFF"
+
+
+def test_without_ray_serve_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from relume.service.ray_serve import app
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"relume\[serve,ray-serve\]"):
+        app({})

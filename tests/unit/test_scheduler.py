@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relume import Restorer, Settings, image
 from relume.bundle import Bundle
-from relume.engines import BATCH_TOLERANCE
+from relume.engines import BATCH_TOLERANCE, openvino
 from relume.errors import EngineError, OutOfMemory, UsageError
 from relume.tasks.progress import Moment
 from relume.tasks.scheduler import Scheduler
@@ -312,3 +312,32 @@ def test_a_chain_may_ask_for_nothing() -> None:
     results = list(scheduler.run([silent(1), chain(0, 3), silent(2), silent(3)]))
     assert [float(results[i][0, 0]) for i in (0, 2, 3)] == [1, 2, 3]
     assert results[1].tobytes() == next(iter(one_by_one(net)([chain(0, 3)]))).tobytes()
+
+
+def test_so_many_evaluations_run_at_once_as_the_engine_takes() -> None:
+    together = threading.Barrier(2, timeout=20)
+
+    def pair(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        together.wait()  # breaks unless a second evaluation is under way
+        return net(x, t)
+
+    seeds = [1, 2, 3, 4]
+    got = list(Scheduler(pair, calls=2).run(chain(seed, 2) for seed in seeds))
+    alone = list(one_by_one(net)(chain(seed, 2) for seed in seeds))
+    assert [each.tobytes() for each in got] == [each.tobytes() for each in alone]
+    with pytest.raises(UsageError, match="hold nothing"):
+        Scheduler(net, calls=0)
+
+
+def test_on_an_engine_for_several_calls_a_picture_has_the_same_bytes(tiny_bundle: Bundle) -> None:
+    if not openvino.probe().available:
+        pytest.skip(openvino.probe().reason)
+    one, two = (
+        Restorer(tiny_bundle.path, engine="openvino", precision="f32", threads=2, calls=calls)
+        for calls in (1, 2)
+    )
+    assert (one.engine.calls, two.engine.calls) == (1, 2)
+    scheduler = Scheduler(two.engine, calls=two.engine.calls)
+    for (_, together), (alone, _) in zip(crowd_of(two, scheduler), crowd_of(one, scheduler), strict=True):
+        assert together.image.pixels.tobytes() == alone.image.pixels.tobytes()
+        assert together.mask.tobytes() == alone.mask.tobytes()

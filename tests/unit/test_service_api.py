@@ -67,6 +67,23 @@ class Site:
 Open = Callable[..., Site]
 
 
+def test_head_answers_as_get_does_without_the_body(open_site: Open) -> None:
+    site = open_site()
+    got, head = site.http.get("/healthz"), site.http.head("/healthz")
+    assert head.status_code == got.status_code == 200
+    assert head.headers["content-length"] == got.headers["content-length"]
+    assert [site.http.head(path).status_code for path in ("/", "/api/v1/models", "/page/x")] == [
+        200,
+        200,
+        404,
+    ]
+    id = site.send("/api/v1/jobs").json()["id"]
+    assert site.http.head(f"/api/v1/jobs/{id}").status_code == 200
+    assert site.http.head(f"/api/v1/jobs/{id}/events").status_code == 405, "it would last as long as the job"
+    assert site.http.head("/metrics", headers={"host": "evil"}).status_code == 421
+    assert 'method="HEAD",route="/healthz"' in site.http.get("/metrics").text
+
+
 @pytest.fixture
 def open_site(tmp_path: Path, hollow_bundle: Bundle) -> Iterator[Open]:
     made: list[Site] = []

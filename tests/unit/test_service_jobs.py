@@ -7,7 +7,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from relume import Restorer, image
+from relume import Restorer, Settings, image
 from relume.bundle import Bundle
 from relume.errors import NoSuchJob, StoreBroken, StoreFull, UnsupportedImage, UsageError
 from relume.image import Image
@@ -81,6 +81,14 @@ def test_a_job_gives_its_parts(shop: Shop) -> None:
     outcome = shop.store.get(id).outcome
     assert outcome is not None and outcome["seed"] == 7 and outcome["model"] == "tiny/1.0.0"
     assert {"tone", "local", "finish"} <= set(outcome["seconds"])
+
+
+def test_every_option_that_the_restorer_knows_reaches_it() -> None:
+    given = {"steps": 2, "seed": 5, "fidelity": 0.5, "mask": "none", "preserve": True, "tone": "keep"}
+    given |= {"strength": 0.5, "samples": 3, "uncertainty": True, "tile": 64}
+    names = {each.name for each in fields(Settings)} & {each.name for each in fields(Request)}
+    assert names == set(given), "an option of both is tried here"
+    assert Request(**given).settings(7) == Settings(**given, max_memory=7)
 
 
 def test_the_key_tells_requests_apart_and_nothing_else() -> None:
@@ -216,6 +224,22 @@ def test_progress_and_preview_are_told(shop: Shop, monkeypatch: pytest.MonkeyPat
     shares = [p["share"] for p in told]
     assert shares == sorted(set(shares)), "several tiles are under way, and it only ever goes forward"
     assert told[-1]["share"] == 1 and told[-1]["eta"] == 0 and told[0]["eta"] > 0
+
+
+def test_a_picture_of_one_evaluation_costs_no_writing_but_its_result(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    real = shop.folders.write
+
+    def write(folder: str, name: str, data: bytes) -> None:
+        written.append(name)
+        real(folder, name, data)
+
+    id = shop.submit(png(64))
+    monkeypatch.setattr(shop.folders, "write", write)
+    assert shop.worker().work() and shop.store.get(id).state == "done"
+    assert "preview.jpg" not in written and "result.json" in written
 
 
 def test_the_heart_beats_during_one_long_step_and_not_when_nothing_moves(

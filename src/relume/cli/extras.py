@@ -23,6 +23,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sqlalchemy"),
     "postgres": ("psycopg",),
     "ray": ("ray", "pyarrow", "pandas"),
+    "ray-serve": ("ray", "grpc", "aiohttp"),
     "sign": ("cryptography",),
 }
 """Extra → the modules that it installs."""

@@ -61,6 +61,14 @@ def add_service(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="steps that the engine evaluates at once: 1, 2, 4, …; more than 1 pays on a GPU (default: 1)",
     )
+    group.add_argument(
+        "--calls",
+        type=count,
+        default=2,
+        metavar="N",
+        help="evaluations on a CPU at once, each with its part of the threads: more is done in all, and one "
+        "picture alone takes longer (default: 2)",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-bytes", type=memory, default=200 * 2**20, metavar="SIZE", help="of one upload (200M)"
@@ -122,6 +130,7 @@ def config_of(args: argparse.Namespace) -> "Config":
         lease=args.lease,
         jobs=args.jobs,
         batch=args.batch,
+        calls=args.calls,
     )
 
 
@@ -148,6 +157,7 @@ def command_of(config: "Config") -> list[str]:
         "--lease": f"{config.lease}s",
         "--jobs": config.jobs,
         "--batch": config.batch,
+        "--calls": config.calls,
     }
     told = [word for name, value in values.items() if value is not None for word in (name, str(value))]
     flags = ["--force"] if config.force else []

@@ -65,6 +65,8 @@ class Engine(ABC):
     """The runtime's own words for device and precision, as read back from it."""
     chosen: str = "name"
     """How ``auto`` came to it: ``benchmark`` or ``order``; ``name`` where it was asked for."""
+    calls: int = 1
+    """How many calls from different threads are worked on at once; more wait for each other."""
 
     def facts(self) -> dict[str, Any]:
         """What really runs, for reports."""
@@ -86,6 +88,20 @@ class Engine(ABC):
             EngineError: as a call would.
         """
         return
+
+    def shared(self, calls: int) -> "Engine":
+        """An engine of the same graph for up to so many calls at once, each with its part of the threads.
+
+        All together they get more done, as no thread waits for others in the middle of a layer; one alone
+        takes longer. Bytes are the same. An engine that cannot do this gives itself: see ``calls``.
+
+        Raises:
+            UsageError: fewer than one call.
+            EngineError: as loading would.
+        """
+        if calls < 1:
+            raise UsageError(f"{calls} calls at once do nothing: use 1 or more")
+        return self
 
     @abstractmethod
     def __call__(self, *arrays: Any) -> Any:

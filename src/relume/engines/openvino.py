@@ -48,7 +48,14 @@ class OpenvinoEngine(Engine):
     """A graph, compiled once for each shape that comes."""
 
     def __init__(
-        self, bundle: Bundle, graph: str, core: Any, device: str, precision: str, threads: int | None
+        self,
+        bundle: Bundle,
+        graph: str,
+        core: Any,
+        device: str,
+        precision: str,
+        threads: int | None,
+        calls: int = 1,
     ) -> None:
         self.name, self.device, self.precision = "openvino", device.lower().replace(".", ":"), precision
         self.version = version_of(*PACKAGES)
@@ -58,9 +65,13 @@ class OpenvinoEngine(Engine):
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", _HINT: precision}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        self._requests = ByShapes(self._request)
-        self._lock = threading.Lock()  # a request serves one caller at a time
-        self._graph = graph
+        if calls > 1:
+            self._options["NUM_STREAMS"] = calls
+        self.calls = calls
+        self._requests = ByShapes(self._pool)
+        self._lock = threading.Lock()  # of what was compiled
+        self._room = threading.BoundedSemaphore(calls)  # a stream serves one caller at a time
+        self._graph, self._threads = graph, threads
         self._model: Any = None  # read where something has to be compiled
         with failures(self.name, bundle):
             self._shelf = Shelf(_key(bundle, graph, core, device, self._options))
@@ -71,17 +82,36 @@ class OpenvinoEngine(Engine):
 
     def __call__(self, *arrays: Any) -> Any:
         values = feeds(self._inputs, arrays)
-        with self._lock, failures(self.name, self._bundle):
-            request = self._requests(tuple(value.shape for value in values.values()))
-            result = request.infer(values, share_inputs=True)
-            return np.array(result[0], np.float32)  # a copy: the request reuses its memory
+        with self._room, failures(self.name, self._bundle):
+            with self._lock:
+                pool = self._requests(tuple(value.shape for value in values.values()))
+                request = pool.pop()
+            try:
+                result = request.infer(values, share_inputs=True)
+                return np.array(result[0], np.float32)  # a copy: the request reuses its memory
+            finally:
+                pool.append(request)
 
     def prepare(self, *shapes: tuple[int, ...]) -> None:
         with self._lock, failures(self.name, self._bundle):
             self._requests(shapes)
 
-    def _request(self, shapes: Shapes) -> Any:
-        return (self._kept(shapes) or self._compiled(shapes)).create_infer_request()
+    def shared(self, calls: int) -> Engine:
+        """On the CPU: a stream for each call. Raises as :meth:`Engine.shared` has it."""
+        super().shared(calls)
+        calls = min(calls, self._threads or machine.usable_cores())
+        if not self._target.startswith("CPU") or calls == self.calls:
+            return self
+        made = OpenvinoEngine(
+            self._bundle, self._graph, self._core, self._target, self.precision, self._threads, calls
+        )
+        made.chosen = self.chosen
+        return made
+
+    def _pool(self, shapes: Shapes) -> list[Any]:
+        """Requests that are free; as many as there are callers, so that none finds the list empty."""
+        compiled = self._kept(shapes) or self._compiled(shapes)
+        return [compiled.create_infer_request() for _ in range(self.calls)]
 
     def _kept(self, shapes: Shapes) -> Any:
         """What an earlier process compiled; ``None`` where nothing was kept that runs as it should."""

@@ -45,6 +45,9 @@ class Config:
     batch:
         The most steps that the engine evaluates at once. With 1 a result has the very bytes that the picture
         has alone; more pays on a GPU.
+    calls:
+        How many such evaluations a CPU works on at once, each with its part of the threads
+        (:meth:`relume.engines.Engine.shared`); results do not depend on it.
     """
 
     data: Path
@@ -65,10 +68,11 @@ class Config:
     attempts: int = 5
     jobs: int = 4
     batch: int = 1
+    calls: int = 2
 
     def __post_init__(self) -> None:
         numbers = (self.max_bytes, self.max_pixels, self.max_queue, self.keep, self.lease, self.attempts)
-        if min(*numbers, self.jobs, self.batch) <= 0:
+        if min(*numbers, self.jobs, self.batch, self.calls) <= 0:
             raise UsageError("limits, times and attempts are above 0")
 
 

@@ -59,17 +59,20 @@ class Guard:
                     headers.setdefault("cache-control", "no-store")
             await send(message)
 
+        inner = scope
+        if scope["method"] == "HEAD" and not scope["path"].endswith("/events"):  # these end with the job
+            inner = {**scope, "method": "GET"}  # the web server sends the head alone
         brings = scope["method"] == "POST"
         self._service.answering += brings
         try:
             refused = self._refused(Headers(scope=scope), scope)
             if refused is None:
-                await self._app(scope, self._counted(receive), answer)
+                await self._app(inner, self._counted(receive), answer)
             else:
                 await _refuse(answer, *refused)
         finally:
             self._service.answering -= brings
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(inner.get("route"), "path", "other")
             self._service.metrics.answered(scope["method"], route, status, time.perf_counter() - began)
 
     def _refused(self, headers: Headers, scope: Scope) -> tuple[int, str] | None:

@@ -112,6 +112,6 @@ class Intake:
 
 
 def _check_writing(request: Request, picture: Image) -> None:
-    """Raises what :func:`relume.image.encode` would raise for these options after the work is done."""
+    """Raises what :meth:`Request.written` would raise for these options after the work is done."""
     dot = Image(np.zeros((1, 1, 3), np.float32), format=picture.format)
-    images.encode(dot, format=request.format, bit_depth=request.bit_depth, quality=request.quality)
+    request.written(dot)

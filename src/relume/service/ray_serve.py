@@ -10,7 +10,7 @@ Requests of one replica share its device step by step (:mod:`relume.tasks.schedu
 who hangs up, or loses a replica, asks again. The options are the fields of
 :class:`~relume.service.request.Request`. Serve answers 503 when ``queue`` requests wait already.
 
-The replica is tested without Ray; under Ray Serve it was never started.
+It was run under Ray Serve on one machine with one replica; on GPUs and clusters it was never started.
 """
 
 __all__ = ["Replica", "app"]
@@ -24,9 +24,9 @@ from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response
 
 from relume import image as images
-from relume.errors import ImageTooLarge, RelumeError, UsageError
+from relume.errors import ImageTooLarge, MissingExtra, RelumeError, UsageError
 from relume.service.problems import MEDIA, problem_of
-from relume.service.request import Request, media_type
+from relume.service.request import Request
 from relume.tasks import Restorer, Scheduler
 
 MOST = 64 * 2**20  # bytes of a picture
@@ -61,14 +61,7 @@ class Replica:
         """
         picture = images.read(data)
         done = self._restorer.restore(picture, request.settings(), run=self._scheduler.run).image
-        chosen = dataclasses.replace(done, format=request.format) if request.format else done
-        restored = images.encode(
-            chosen,
-            bit_depth=request.bit_depth,
-            keep_metadata=request.keep_metadata,
-            quality=request.quality,
-        )
-        return media_type(chosen.format), restored
+        return request.written(done)
 
 
 async def _body(call: Call) -> bytes:
@@ -98,7 +91,10 @@ def app(options: dict[str, str]) -> Any:
 
     The rest is what :class:`~relume.tasks.Restorer` takes: ``model``, ``engine``, ``device``, ``precision``.
     """
-    from ray import serve
+    try:
+        from ray import serve
+    except ImportError as error:  # Ray alone is there, or not even that
+        raise MissingExtra("Ray Serve", "serve,ray-serve") from error
 
     left = dict(options)
     number = {

@@ -4,10 +4,12 @@ __all__ = ["Request", "key_of", "media_type"]
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from relume import image as images
 from relume.errors import UsageError
+from relume.image import Image
 from relume.tasks import Settings, Tone
 
 # What a format is called on the web.
@@ -78,19 +80,22 @@ class Request:
         UsageError
             When a value is out of its range.
         """
-        return Settings(
-            steps=self.steps,
-            seed=self.seed,
-            fidelity=self.fidelity,
-            mask=self.mask,
-            preserve=self.preserve,
-            tone=self.tone,
-            strength=self.strength,
-            samples=self.samples,
-            uncertainty=self.uncertainty,
-            tile=self.tile,
-            max_memory=max_memory,
+        shared = {each.name for each in fields(Settings)} & {each.name for each in fields(self)}
+        return Settings(**{name: getattr(self, name) for name in shared}, max_memory=max_memory)
+
+    def written(self, picture: Image) -> tuple[str, bytes]:
+        """The media type and the bytes of a picture in the format that is asked for.
+
+        Raises
+        ------
+        ImageError
+            That format cannot hold it so.
+        """
+        chosen = replace(picture, format=self.format) if self.format else picture
+        data = images.encode(
+            chosen, bit_depth=self.bit_depth, keep_metadata=self.keep_metadata, quality=self.quality
         )
+        return media_type(chosen.format), data
 
     def cost(self, pixels: int) -> int:
         """Pixels times evaluations of the net: what the time is about proportional to."""

@@ -9,7 +9,6 @@ r"""One job → the parts of its result.
 
 __all__ = ["PARTS", "make"]
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from relume import image as images
 from relume.image import Image
 from relume.service.folders import Folders
-from relume.service.request import Request, media_type
+from relume.service.request import Request
 from relume.service.store import Job
 from relume.tasks import Restorer
 from relume.tasks.finish import THRESHOLD, mask_from
@@ -69,7 +68,7 @@ def make(
         mask = _mask(job, folders)
         settings = request.settings(max_memory)
         done = restorer.restore(picture, settings, mask=mask, observe=observe, run=run)
-        parts = {"result": _written(done.image, request), "mask": _gray(done.mask)}
+        parts = {"result": request.written(done.image), "mask": _gray(done.mask)}
         if done.uncertainty is not None:
             parts["uncertainty"] = _gray(np.clip(done.uncertainty / WHITE, 0, 1), bit_depth=16)
         facts |= {"seconds": done.seconds, "damaged": _share(done.mask)}
@@ -93,14 +92,3 @@ def _share(mask: Array) -> float:
 def _gray(plane: Array, *, bit_depth: int = 8) -> tuple[str, bytes]:
     picture = Image(np.ascontiguousarray(plane[..., None], dtype=np.float32), bit_depth=bit_depth)
     return "image/png", images.encode(picture)
-
-
-def _written(picture: Image, request: Request) -> tuple[str, bytes]:
-    chosen = dataclasses.replace(picture, format=request.format) if request.format else picture
-    data = images.encode(
-        chosen,
-        bit_depth=request.bit_depth,
-        keep_metadata=request.keep_metadata,
-        quality=request.quality,
-    )
-    return media_type(chosen.format), data

@@ -132,6 +132,7 @@ def work(config: Config, *, parent: int | None = None) -> None:
         threads=config.threads,
         force=config.force,
         measure=True,
+        calls=config.calls,
     )
     restorer.bundle.verify()
     worker = Worker(config, store, folders, restorer, parent=parent)

@@ -53,7 +53,7 @@ class Worker:
         self._clock = Clock(floor=store.fact("seen") or 0.0)
         self._name = name_of_this_worker()
         self._parent = parent
-        self._scheduler = Scheduler(restorer.engine, batch=config.batch)
+        self._scheduler = Scheduler(restorer.engine, batch=config.batch, calls=restorer.engine.calls)
         self._lanes = Lanes(config.jobs, config.max_pixels)
         self._ended = threading.Event()
         self.leave = threading.Event()
@@ -205,6 +205,8 @@ class _Watch:
             raise _Stopping
         if self.preview is not None and moment.step == moment.steps:
             self.preview.take(moment)
+        if moment.done == 1 and moment.share == 1:
+            return  # the result of a small picture is there sooner than a report would be written
         now = time.perf_counter()
         if now - self._told < TELL:
             return

@@ -70,7 +70,8 @@ class Restorer:
 
     ``force`` runs at the precision asked for even where it did not pass the model's parity check. With the
     engine ``auto``, ``measure`` times the engines first (a second or two, once on a machine): say so when
-    there are many pictures.
+    there are many pictures. ``calls`` is for pictures in several threads: of how many the engine works on an
+    evaluation at once, where it can (:meth:`relume.engines.Engine.shared`).
 
     Raises
     ------
@@ -90,6 +91,7 @@ class Restorer:
         threads: int | None = None,
         force: bool = False,
         measure: bool = False,
+        calls: int = 1,
     ) -> None:
         self.bundle = bundles.find(model)
         if self.bundle.card["task"] != "restore":
@@ -97,7 +99,7 @@ class Restorer:
 
         where: Any = {"device": device, "threads": threads, "force": force, "measure": measure}
         load: Any = partial(engines.load, self.bundle, build=_build, **where)
-        self.engine: Engine = load("local", engine=engine, precision=precision)
+        self.engine: Engine = load("local", engine=engine, precision=precision).shared(calls)
         # The tone net is tiny and its answer touches every pixel: it always runs in full precision.
         # It runs on the same engine, so that one runtime is loaded and not two.
         tone = partial(load, "tone", engine=self.engine.name, precision="f32")

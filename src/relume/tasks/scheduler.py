@@ -46,7 +46,9 @@ from relume.tasks.steps import Chain, Evaluate
 
 Array = NDArray[np.float32]
 
-IDLE = 0.5  # seconds without work after which the device's thread ends; it starts again when there is some
+IDLE = (
+    0.5  # seconds without work after which a thread of the device ends; one starts again when there is some
+)
 
 
 @dataclass(order=True)
@@ -77,7 +79,7 @@ class _Picture:
 
 
 class Scheduler:
-    """Shares one engine among all who call :meth:`run`, each from a thread of its own.
+    """Shares one device among all who call :meth:`run`, each from a thread of its own.
 
     It knows arrays and one callable, and nothing of pictures, jobs or networks: a service, an actor of a
     cluster and a script use it alike. Make one for each device.
@@ -85,18 +87,19 @@ class Scheduler:
     Parameters
     ----------
     evaluate:
-        The engine. It is called from one thread alone.
+        The engine. It is called from ``calls`` threads.
     batch:
         The most evaluations at once. Batches have 1, 2, 4, … members, so that an engine which compiles for
         every shape meets few of them; nobody waits for a batch to fill.
-
     thread:
         Whether the scheduler works by itself. Otherwise somebody calls :meth:`step`.
+    calls:
+        How many batches are evaluated at once: the engine's own ``calls``.
 
     Raises
     ------
     UsageError
-        If ``batch`` is below 1.
+        If ``batch`` or ``calls`` is below 1.
 
     >>> import numpy as np
     >>> def tile(k):
@@ -106,27 +109,28 @@ class Scheduler:
     [0.0, 10.0, 20.0, 30.0, 40.0]
     """
 
-    def __init__(self, evaluate: Evaluate, *, batch: int = 1, thread: bool = True) -> None:
-        if batch < 1:
-            raise UsageError(f"a batch of {batch} holds nothing: use 1 or more")
-        self._evaluate, self._batch, self._own = evaluate, batch, thread
+    def __init__(self, evaluate: Evaluate, *, batch: int = 1, thread: bool = True, calls: int = 1) -> None:
+        if min(batch, calls) < 1:
+            raise UsageError(f"{calls} batches of {batch} hold nothing: use 1 or more")
+        self._evaluate, self._batch, self._own, self._calls = evaluate, batch, thread, calls
         self._pictures: list[_Picture] = []
         self._clock = 0.0  # what a picture had been given by now that was there all the time
         self._change = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._threads = 0  # that evaluate
 
     def run(self, chains: Iterable[Chain]) -> Generator[Array, None, None]:
         """The chains' results, in order; see :data:`~relume.tasks.steps.Run`.
 
-        Twice as many chains are under way as fit into a batch: half of them may be in the engine while this
-        thread gets the others ready. What a chain or the engine raises ends the run, and reaches the caller;
-        nothing else is disturbed. When it ends, in whatever way, what still waits is taken out.
+        Twice as many chains are under way as are evaluated at once: half of them may be in the engine while
+        this thread gets the others ready. What a chain or the engine raises ends the run, and reaches the
+        caller; nothing else is disturbed. When it ends, in whatever way, what still waits is taken out.
         """
         picture = self._join()
         coming = enumerate(chains)
         under_way: dict[int, Chain] = {}
         done: dict[int, Array] = {}
         given = 0
+        most = 2 * self._batch * self._calls
 
         def advance(number: int, answer: Array | None) -> None:
             try:
@@ -137,7 +141,7 @@ class Scheduler:
 
         try:
             while True:
-                while len(under_way) + len(done) < 2 * self._batch and (new := next(coming, None)):
+                while len(under_way) + len(done) < most and (new := next(coming, None)):
                     number, under_way[number] = new
                     advance(number, None)
                 if given in done:
@@ -185,17 +189,17 @@ class Scheduler:
             if not picture.waiting:  # who had nothing to do has no claim on what was missed
                 picture.tag = max(picture.tag, self._clock)
             heapq.heappush(picture.waiting, _Wanted(number, arrays))
-            if self._own and self._thread is None:
+            if self._own and self._threads < self._calls:
                 # No daemon: the interpreter waits for the step that runs, and does not end beneath an engine.
-                self._thread = threading.Thread(target=self._serve, name="device")
-                self._thread.start()
-            self._change.notify_all()
+                self._threads += 1
+                threading.Thread(target=self._serve, name="device").start()
+            self._change.notify()
 
     def _serve(self) -> None:
         while True:
             with self._change:
                 if not self._change.wait_for(lambda: any(each.waiting for each in self._pictures), IDLE):
-                    self._thread = None
+                    self._threads -= 1
                     return
             self.step()
 

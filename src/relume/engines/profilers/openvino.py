@@ -22,7 +22,7 @@ def profile(
     with failures("openvino", bundle):
         for number in range(evaluations + 2):
             engine(*arrays)
-            (request,) = engine._requests.values()
+            ((request,),) = engine._requests.values()
             if number < 2:
                 continue
             for each in request.get_profiling_info():
