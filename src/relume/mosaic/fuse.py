@@ -61,7 +61,7 @@ def bands(
         looks, found, on: the tiles, what is known of them, and the picture.
         wanted: numbers of the bands to make; all of them.
     """
-    ramp = _ramp(looks.shape, found.places)
+    ramp = _ramp(looks.shape)
     usable = found.field > np.log(_DARK)
     for number in range(on.bands) if wanted is None else wanted:
         top = number * on.rows
@@ -69,7 +69,7 @@ def bands(
         yield _band(looks, found, on, top, height, np.where(usable, ramp, 0.0))
 
 
-def _ramp(size: tuple[int, int], places: Places) -> npt.NDArray[np.float64]:
+def _ramp(size: tuple[int, int]) -> npt.NDArray[np.float64]:
     """A pyramid of the distance to the border, 1 from a quarter of the tile on; never quite 0."""
     lines = [np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5) / (side / 4) for side in size]
     return np.asarray(np.outer(*(np.clip(line, 0, 1) for line in lines)))
