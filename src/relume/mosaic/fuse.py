@@ -14,6 +14,7 @@ from .overlap import Places
 from .solve import Solution
 
 _DARK = 0.3  # of the median light: corners that are darker are left out
+_REACH = 16  # rows beyond those wanted that a cubic spline needs: its memory is 0.27 to that power
 
 
 class Canvas(NamedTuple):
@@ -86,7 +87,7 @@ def _band(
         low, high = max(top, y), min(top + height, y + looks.shape[0])
         if low >= high:
             continue
-        t, weight, variance = (part[low - y : high - y] for part in _tile(looks, found, i, ramp))
+        t, weight, variance = _tile(looks, found, i, ramp, low - y, high - y)
         area = np.s_[low - top : high - top, x : x + looks.shape[1]]
         total[area] += weight * t
         weights[area] += weight
@@ -99,18 +100,21 @@ def _band(
 
 
 def _tile(
-    looks: Looks, found: Solution, number: int, ramp: npt.NDArray[np.float64]
+    looks: Looks, found: Solution, number: int, ramp: npt.NDArray[np.float64], low: int, high: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """T, weight and variance of one tile, moved to whole pixels."""
+    """T, weight and variance of rows ``low`` to ``high`` of one tile, moved to whole pixels."""
     from scipy.ndimage import shift
 
-    light = np.exp(found.balance.slow(number, looks.shape) + found.field)
+    first = max(0, low - _REACH)
+    near, rows = slice(first, high + _REACH), slice(low - first, high - first)
+    light = np.exp(found.balance.slow(number, looks.shape)[near] + found.field[near])
     slope, offset = found.camera
-    counts = np.asarray(looks.tiles[number], np.float64) - looks.dark
+    counts = (np.asarray(looks.tiles[number], np.float64) - looks.dark)[near]
     t = counts / light
     part = found.places[number] - np.floor(found.places[number])
     moved = shift(t, part, order=3, mode="nearest") if part.any() else t
     variance = (offset + slope * np.maximum(counts, 0)) / light**2
     empty = (offset + slope * light) / light**2
-    weight = ramp / np.maximum(empty, 1e-12)
-    return moved.astype(np.float32), weight.astype(np.float32), variance.astype(np.float32)
+    weight = ramp[near] / np.maximum(empty, 1e-12)
+    moved, weight, variance = (each[rows].astype(np.float32) for each in (moved, weight, variance))
+    return moved, weight, variance
