@@ -298,7 +298,9 @@ def test_a_method_without_its_references_says_what_it_needs(name: str) -> None:
 def test_dark_frames_in_the_file_stay_where_a_reference_is_given(tmp_path: Path) -> None:
     h5py = library()
     rng = np.random.default_rng(0)
-    clean, light, dark = (rng.uniform(low, high, (24, 32)) for low, high in ((0.5, 1), (900, 1100), (90, 110)))
+    clean, light, dark = (
+        rng.uniform(low, high, (24, 32)) for low, high in ((0.5, 1), (900, 1100), (90, 110))
+    )
     with h5py.File(tmp_path / "raw.h5", "w") as file:
         file["exchange/data"] = (dark + light * clean)[None]
         file["exchange/data_dark"] = dark[None]

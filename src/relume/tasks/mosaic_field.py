@@ -19,9 +19,7 @@ FIELDS = (*CLASSICAL, NET)
 """Names of ``relume xray mosaic --field``."""
 
 
-def common_field(
-    name: str, model: str | Path = "xray", engine: str = "auto"
-) -> tuple[Common, Bundle | None]:
+def common_field(name: str, model: str | Path = "xray", engine: str = "auto") -> tuple[Common, Bundle | None]:
     """The estimator of that name, and the bundle that it runs, if any, on that engine.
 
     Raises:

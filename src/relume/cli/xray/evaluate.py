@@ -132,7 +132,9 @@ def _mosaics(args: argparse.Namespace, console: Console) -> Rows:
         for field in fields:
             progress.begin(f"{seed}, {field}")
             settings = Settings(field, prior=Prior(gain=spread))
-            rows.setdefault(field, []).append(evaluate_mosaic(mosaic, settings, model=args.model, engine=args.engine))
+            rows.setdefault(field, []).append(
+                evaluate_mosaic(mosaic, settings, model=args.model, engine=args.engine)
+            )
             progress.end()
     progress.close()
     return rows
