@@ -7,7 +7,8 @@ Every run sees the same lights and samples for its seed and differs in the loss 
 The same command goes on after an interruption: what is finished is neither trained nor judged again. All nets
 are given the same validation sessions. Figures are means over sessions and seeds; differences from no Fourier
 loss are paired by session and seed, with 95 % bootstrap intervals; beside them the difference of each seed
-alone, which says how far chance in the training moves it. The 51 short runs of the default take about 15 minutes of one core.
+alone, which says how far chance in the training moves it. The 51 short runs of the default take about 15
+minutes of one core.
 """
 
 __all__ = ["main"]
@@ -18,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -73,7 +74,7 @@ def background(net: Any, counts: np.ndarray) -> np.ndarray:
     return np.exp(field - np.median(field))
 
 
-@lru_cache(maxsize=None)
+@cache
 def seen(seed: int) -> tuple[Shot, Shot]:
     """Two samples in one light: painted once, shown to all nets."""
     simulator, index = Simulator(seed, SIDE), seed % 20
