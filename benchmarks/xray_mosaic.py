@@ -3,11 +3,11 @@ r"""A mosaic of 31×31 tiles of 512², killed in the middle: seconds, memory, an
     python benchmarks/xray_mosaic.py --name HERE
     python benchmarks/xray_mosaic.py --quick
 
-Tiles are simulated into a folder (kept between runs), with a gain that depends on what a tile holds. The
-command ``relume xray mosaic`` is killed (SIGKILL) when half of the overlaps are registered and again when half
-of the bands are fused, and started again each time. Memory is the largest resident set of the process that
-works. The grid is the power at the tiles' pitch over its neighbourhood, along both axes: in the result, in the
-raw tiles, and in the truth, which has no tiles. About ten minutes on one core, and 4 GB of disk.
+Tiles are simulated into a folder (kept between runs), with a gain that depends on what a tile holds. Then
+``relume xray mosaic`` is killed (SIGKILL) when half of the overlaps are registered, and again when half of
+the bands are fused, and started again each time. Memory is the largest resident set of the process that works.
+The grid is the power at the tiles' pitch over its neighbourhood, along both axes: in the result, in the raw
+tiles, and in the truth, which has no tiles. The whole takes 5 GB of disk.
 """
 
 __all__ = ["main"]
