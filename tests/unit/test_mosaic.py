@@ -12,7 +12,7 @@ from relume.bench.stitching import pitch_peak, seams
 from relume.degrade.illumination import Mosaic
 from relume.errors import UsageError
 from relume.mosaic import FIELDS, Settings, mosaic
-from relume.mosaic.balance import Balance, Prior, balance, equations
+from relume.mosaic.balance import Balance, Prior, _factored, balance, equations
 from relume.mosaic.fuse import bands, canvas
 from relume.mosaic.gradients import integrate
 from relume.mosaic.looks import Looks
@@ -211,6 +211,16 @@ def test_six_modes_are_open_and_a_ramp_in_the_gains_cannot_be_told_from_the_samp
     np.testing.assert_allclose(
         beyond_gauge(tight.gains, grid()), beyond_gauge(loose.gains, grid()), atol=5e-3
     )
+
+
+def test_unknowns_that_meet_all_others_are_eliminated_without_a_trace() -> None:
+    from scipy.sparse import csr_array
+
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 20)) * (rng.random((60, 20)) < 0.2)
+    rows[:, 16:] = rng.standard_normal((60, 4))
+    matrix, b = rows.T @ rows + np.eye(20), rng.standard_normal((20, 3))
+    np.testing.assert_allclose(_factored(csr_array(matrix), 16)(b), np.linalg.solve(matrix, b), atol=1e-10)
 
 
 def test_a_brighter_exposure_changes_nothing_but_the_gains() -> None:
