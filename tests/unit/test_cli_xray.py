@@ -289,6 +289,39 @@ def test_one_net_and_one_map_serve_all_frames(monkeypatch: pytest.MonkeyPatch) -
     assert len(found) == 3 and len(loaded) == 1 and len(maps) == 1
 
 
+@pytest.mark.parametrize("name", ["tile-median", "flat", "stale-flat"])
+def test_a_method_without_its_references_says_what_it_needs(name: str) -> None:
+    with pytest.raises(UsageError, match="needs"):
+        next(correct([np.full((16, 16), 100.0)], method=find_method(name)))
+
+
+def test_dark_frames_in_the_file_stay_where_a_reference_is_given(tmp_path: Path) -> None:
+    h5py = library()
+    rng = np.random.default_rng(0)
+    clean, light, dark = (
+        rng.uniform(low, high, (24, 32)) for low, high in ((0.5, 1), (900, 1100), (90, 110))
+    )
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["exchange/data"] = (dark + light * clean)[None]
+        file["exchange/data_dark"] = dark[None]
+        file["exchange/data_white"] = (dark + 3 * light[::-1])[None]  # of another day
+    tifffile.imwrite(tmp_path / "flat.tif", (dark + light).astype(np.float32))
+    options = ("--method", "flat", "--reference", tmp_path / "flat.tif", "-q")
+    assert _main("xray", "correct", tmp_path / "raw.h5", "-o", tmp_path / "out.h5", *options) == 0
+    found = open_scan(tmp_path / "out.h5").frames[0]
+    np.testing.assert_allclose(found, clean, rtol=1e-3)
+    assert provenance_of(tmp_path / "out.h5").parameters["dark mean"] == pytest.approx(dark.mean(), rel=1e-4)
+
+
+def test_the_engine_that_runs_the_model_may_be_chosen(
+    session: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = session / "raw_0001.tif", tmp_path / "out.h5"
+    assert _main("xray", "correct", raw, "-o", out, "--engine", "abacus", "-q") != 0
+    assert "abacus" in capsys.readouterr().err and not out.exists()
+    assert find_method("pix2pix", engine="onnx").model is not None
+
+
 def test_a_strip_is_no_area(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tifffile.imwrite(tmp_path / "strip.tif", np.full((2, 640), 900, np.uint16))
     assert _main("xray", "correct", tmp_path / "strip.tif", "-o", tmp_path / "o.h5") == 2

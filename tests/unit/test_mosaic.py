@@ -1,6 +1,7 @@
 r"""Mosaics: each step against what is known, and the whole against the simulator's truth."""
 
 from collections.abc import Sequence
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from relume.bench.stitching import pitch_peak, seams
 from relume.degrade.illumination import Mosaic
 from relume.errors import UsageError
 from relume.mosaic import FIELDS, Settings, mosaic
-from relume.mosaic.balance import Balance, Prior, balance, equations
+from relume.mosaic.balance import Balance, Prior, _factored, balance, equations
 from relume.mosaic.fuse import bands, canvas
 from relume.mosaic.gradients import integrate
 from relume.mosaic.looks import Looks
 from relume.mosaic.overlap import neighbours, shared
 from relume.mosaic.places import places
 from relume.mosaic.registration import Details, Link, link
+from relume.mosaic.repeats import repeats
 from relume.tasks.xray_eval import evaluate_mosaic
 
 N, STEP, K = 64, 52, 4
@@ -211,6 +213,16 @@ def test_six_modes_are_open_and_a_ramp_in_the_gains_cannot_be_told_from_the_samp
     )
 
 
+def test_unknowns_that_meet_all_others_are_eliminated_without_a_trace() -> None:
+    from scipy.sparse import csr_array
+
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 20)) * (rng.random((60, 20)) < 0.2)
+    rows[:, 16:] = rng.standard_normal((60, 4))
+    matrix, b = rows.T @ rows + np.eye(20), rng.standard_normal((20, 3))
+    np.testing.assert_allclose(_factored(csr_array(matrix), 16)(b), np.linalg.solve(matrix, b), atol=1e-10)
+
+
 def test_a_brighter_exposure_changes_nothing_but_the_gains() -> None:
     gains = np.random.default_rng(1).normal(0, 0.05, K * K)
     tiles, corners, _ = made(0.2 * X, gains, noise=0.005)
@@ -308,6 +320,34 @@ def test_a_simulated_mosaic_in_absorption() -> None:
     assert found["bias"] < 0.02
     assert found["open_modes"] == 6
     assert found["pitch"] < 3 * max(found["pitch_truth"], 1.0)
+
+
+@pytest.mark.parametrize("seed", [200_005, 200_007])
+def test_no_grid_is_left_that_a_mosaic_without_tiles_would_not_have(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m = Mosaic(seed, 6, 64, kinds=("full-field",), zernike=True)
+    found = evaluate_mosaic(m, Settings())
+    assert found["pitch"] < 3 * max(1.0, found["pitch_truth"])
+    solving = import_module("relume.mosaic.solve")  # the package has a function of that name
+    monkeypatch.setattr(solving, "repeats", lambda level, count, shape: np.zeros(shape))
+    before = evaluate_mosaic(m, Settings())
+    assert before["pitch"] > 3 * max(1.0, before["pitch_truth"])  # these are mosaics that had one
+    assert found["psnr"] > before["psnr"]
+
+
+def test_what_repeats_in_all_tiles_is_told_from_chance() -> None:
+    rng = np.random.default_rng(0)
+    wave = 0.02 * np.cos(2 * np.pi * (np.arange(N) + 0.5) / N)[None, :] * np.ones((N, 1))
+    blocks = [np.kron(rng.normal(0, 0.05, (8, 8)), np.ones((8, 8))) for _ in range(64)]
+    chance = np.mean(blocks, axis=0)
+    found = repeats(lambda i: blocks[i] + wave + 0.3 * i, 64, (N, N))  # gains change nothing
+    assert (found - wave).std() < 0.3 * wave.std()
+    assert repeats(lambda i: blocks[i], 64, (N, N)).std() < 0.5 * chance.std()
+    hidden = [20 * block + wave for block in blocks]
+    assert repeats(lambda i: hidden[i], 64, (N, N)).std() < 0.5 * np.mean(hidden, axis=0).std()
+    np.testing.assert_array_equal(repeats(lambda i: wave, 7, (N, N)), 0)
+    np.testing.assert_allclose(repeats(lambda i: 0.02 * wave, 9, (N, N)), 0.02 * wave, atol=1e-9)
 
 
 def test_a_simulated_mosaic_whose_gain_depends_on_the_sample() -> None:

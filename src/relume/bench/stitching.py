@@ -1,6 +1,6 @@
 r"""How well the tiles of a mosaic agree, and whether their grid shows."""
 
-__all__ = ["Seam", "low_frequency_bias", "pitch_peak", "seam", "seams"]
+__all__ = ["Seam", "low_frequency_bias", "pitch_peak", "profile_peak", "seam", "seams"]
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -62,23 +62,27 @@ def pitch_peak(mosaic: Field, step: float) -> float:
     Raises:
         UsageError: fewer than four steps fit into the mosaic.
     """
-    peaks = []
-    for axis in (0, 1):
-        profile = np.log(np.maximum(mosaic.astype(np.float64), 1e-6)).mean(axis)
-        n = len(profile)
-        if n < 4 * step:
-            raise UsageError(
-                f"a grid of {step:g} pixels cannot be seen in {n} pixels; use four tiles or more"
-            )
-        line = np.arange(n) - (n - 1) / 2
-        level = profile - np.polyval(np.polyfit(line, profile, 1), line)
-        # the power at any frequency, not only at whole cycles: the step seldom divides the mosaic
-        window = np.hanning(n)
-        cycles = np.array([-4, -3.5, -3, -2.5, 0, 2.5, 3, 3.5, 4]) / n + 1 / step
-        power = np.abs(np.exp(-2j * np.pi * cycles[:, None] * line) @ (level * window)) ** 2
-        near = np.concatenate([power[:4][cycles[:4] > 1 / n], power[5:]])
-        peaks.append(power[4] / max(np.median(near), 1e-30))
-    return float(max(peaks))
+    level = np.log(np.maximum(mosaic.astype(np.float64), 1e-6))
+    return max(profile_peak(level.mean(axis), step) for axis in (0, 1))
+
+
+def profile_peak(profile: NDArray[np.floating], step: float) -> float:
+    """The same of one profile (N,): the mean of ln T along the other axis.
+
+    Raises:
+        UsageError: it is shorter than four steps.
+    """
+    n = len(profile)
+    if n < 4 * step:
+        raise UsageError(f"a grid of {step:g} pixels cannot be seen in {n} pixels; use four tiles or more")
+    line = np.arange(n) - (n - 1) / 2
+    level = profile - np.polyval(np.polyfit(line, profile, 1), line)
+    # the power at any frequency, not only at whole cycles: the step seldom divides the mosaic
+    window = np.hanning(n)
+    cycles = np.array([-4, -3.5, -3, -2.5, 0, 2.5, 3, 3.5, 4]) / n + 1 / step
+    power = np.abs(np.exp(-2j * np.pi * cycles[:, None] * line) @ (level * window)) ** 2
+    near = np.concatenate([power[:4][cycles[:4] > 1 / n], power[5:]])
+    return float(power[4] / max(np.median(near), 1e-30))
 
 
 def low_frequency_bias(found: Field, truth: Field, valid: Mask, *, sigma: float = 150) -> float:

@@ -130,13 +130,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", default="photo", metavar="NAME|DIR", help="a model or its folder (default: photo)"
     )
-    group.add_argument(
-        "--engine",
-        default="auto",
-        metavar="NAME",
-        help="auto, openvino, onnx, pytorch, pytorch-compile, pytorch-graph, tensorrt or null "
-        "(default: auto)",
-    )
+    add_engine(group)
     group.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, tensorrt, gpu, …"
     )
@@ -146,6 +140,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads (default: as the engine has it)"
+    )
+
+
+def add_engine(group: argparse._ArgumentGroup) -> None:
+    """What runs the model."""
+    group.add_argument(
+        "--engine",
+        default="auto",
+        metavar="NAME",
+        help="auto, openvino, onnx, pytorch, pytorch-compile, pytorch-graph, tensorrt or null "
+        "(default: auto)",
     )
 
 

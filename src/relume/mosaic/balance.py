@@ -14,7 +14,7 @@ Source: Huber, *Robust estimation of a location parameter*, 1964.
 
 __all__ = ["Balance", "Equations", "Gauge", "Prior", "balance", "equations"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -197,7 +197,6 @@ def balance(known: Equations, levels: Field, prior: Prior | None = None, *, fiel
         field: whether q is sought; a field that was measured needs no correction.
     """
     from scipy.sparse import diags_array
-    from scipy.sparse.linalg import splu
 
     prior = prior or Prior()
     prior = prior if field else replace(prior, field=1e-6)
@@ -208,19 +207,51 @@ def balance(known: Equations, levels: Field, prior: Prior | None = None, *, fiel
     x = np.zeros(held.shape[0])
     for _ in range(8):
         seen = known.rows.T @ diags_array(weight) @ known.rows if len(weight) else held * 0
-        solver = splu((seen + held).tocsc())
-        x = solver.solve(known.rows.T @ (weight * known.values) + target)
+        solved = _factored(seen + held, n * (1 + _P))
+        x = solved(known.rows.T @ (weight * known.values) + target)
         miss = np.abs(known.values - known.rows @ x)
         sigma = max(1.4826 * float(np.median(miss)), 1e-4) if len(miss) else 1.0
         # cells next to each other err together: a cell counts as much as the camera's blur leaves of it
         weight = np.minimum(1.0, _HUBER * sigma / np.maximum(miss, 1e-12)) / sigma**2
-    spread = np.sqrt(np.maximum(np.diagonal(solver.solve(np.eye(len(x), n))[:n]), 0))
+    spread = np.sqrt(np.maximum(np.diagonal(solved(np.eye(len(x), n))[:n]), 0))
     return Balance(
         gains=x[:n] + middle,
         modes=x[n : n * (1 + _P)].reshape(n, _P),
         common=x[n * (1 + _P) :],
         deviations=spread,
         gauge=_gauge(seen, seen + held, n, prior),
+    )
+
+
+def _factored(matrix: Any, size: int) -> Callable[[Field], Field]:
+    """b (M,…) → x with matrix x = b, for a positive definite matrix.
+
+    The first ``size`` unknowns meet few others. The rest (q) meet all of them, would fill the factors of a
+    sparse solver, and are eliminated as a block.
+    """
+    whole = matrix.tocsr()
+    own, mixed, last = whole[:size, :size], whole[:size, size:].toarray(), whole[size:, size:]
+    solver = _sparse(own)
+    through = solver.solve(mixed)
+    rest = last.toarray() - mixed.T @ through
+
+    def solved(b: Field) -> Field:
+        top = solver.solve(b[:size])
+        low = np.linalg.solve(rest, b[size:] - mixed.T @ top)
+        return np.concatenate([top - through @ low, low])
+
+    return solved
+
+
+def _sparse(matrix: Any) -> Any:
+    """Factors of a positive definite matrix, in an order made for symmetric ones."""
+    from scipy.sparse.linalg import splu
+
+    return splu(
+        matrix.tocsc(),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
     )
 
 
@@ -248,20 +279,19 @@ def _gauge(seen: Any, held: Any, n: int, prior: Prior) -> Gauge:
     By inverse iteration of a block: the open modes share one eigenvalue, of which a single vector finds one.
     """
     from scipy.sparse import eye_array
-    from scipy.sparse.linalg import splu
 
     size = n * (1 + _P)
     count = min(_MODES, size - 1)
     own = seen.tocsr()[:size, :size]
     scale = float(np.median(own.diagonal()[:n])) or 1.0
-    solver = splu((own / scale + 1e-9 * eye_array(size)).tocsc())
+    solver = _sparse(own / scale + 1e-9 * eye_array(size))
     block = np.random.default_rng(0).standard_normal((size, min(2 * count, size)))
     for _ in range(8):
         block = np.linalg.qr(solver.solve(block))[0]
     values, turn = np.linalg.eigh(block.T @ (own @ block) / scale)
     vectors = np.zeros((seen.shape[0], count))
     vectors[:size] = (block @ turn)[:, :count]
-    spread = np.diagonal(vectors.T @ splu(held.tocsc()).solve(vectors))
+    spread = np.diagonal(vectors.T @ _factored(held, size)(vectors))
     # of the gains along the mode, as an rms over the tiles
     deviations = np.sqrt(np.maximum(spread, 0) * (vectors[:n] ** 2).mean(0))
     return Gauge(

@@ -14,6 +14,7 @@ from .overlap import Places
 from .solve import Solution
 
 _DARK = 0.3  # of the median light: corners that are darker are left out
+_REACH = 16  # rows beyond those wanted that a cubic spline needs: its memory is 0.27 to that power
 
 
 class Canvas(NamedTuple):
@@ -61,7 +62,7 @@ def bands(
         looks, found, on: the tiles, what is known of them, and the picture.
         wanted: numbers of the bands to make; all of them.
     """
-    ramp = _ramp(looks.shape, found.places)
+    ramp = _ramp(looks.shape)
     usable = found.field > np.log(_DARK)
     for number in range(on.bands) if wanted is None else wanted:
         top = number * on.rows
@@ -69,7 +70,7 @@ def bands(
         yield _band(looks, found, on, top, height, np.where(usable, ramp, 0.0))
 
 
-def _ramp(size: tuple[int, int], places: Places) -> npt.NDArray[np.float64]:
+def _ramp(size: tuple[int, int]) -> npt.NDArray[np.float64]:
     """A pyramid of the distance to the border, 1 from a quarter of the tile on; never quite 0."""
     lines = [np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5) / (side / 4) for side in size]
     return np.asarray(np.outer(*(np.clip(line, 0, 1) for line in lines)))
@@ -86,7 +87,7 @@ def _band(
         low, high = max(top, y), min(top + height, y + looks.shape[0])
         if low >= high:
             continue
-        t, weight, variance = (part[low - y : high - y] for part in _tile(looks, found, i, ramp))
+        t, weight, variance = _tile(looks, found, i, ramp, low - y, high - y)
         area = np.s_[low - top : high - top, x : x + looks.shape[1]]
         total[area] += weight * t
         weights[area] += weight
@@ -99,18 +100,21 @@ def _band(
 
 
 def _tile(
-    looks: Looks, found: Solution, number: int, ramp: npt.NDArray[np.float64]
+    looks: Looks, found: Solution, number: int, ramp: npt.NDArray[np.float64], low: int, high: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """T, weight and variance of one tile, moved to whole pixels."""
+    """T, weight and variance of rows ``low`` to ``high`` of one tile, moved to whole pixels."""
     from scipy.ndimage import shift
 
-    light = np.exp(found.balance.slow(number, looks.shape) + found.field)
+    first = max(0, low - _REACH)
+    near, rows = slice(first, high + _REACH), slice(low - first, high - first)
+    light = np.exp(found.balance.slow(number, looks.shape)[near] + found.field[near])
     slope, offset = found.camera
-    counts = np.asarray(looks.tiles[number], np.float64) - looks.dark
+    counts = (np.asarray(looks.tiles[number], np.float64) - looks.dark)[near]
     t = counts / light
     part = found.places[number] - np.floor(found.places[number])
     moved = shift(t, part, order=3, mode="nearest") if part.any() else t
     variance = (offset + slope * np.maximum(counts, 0)) / light**2
     empty = (offset + slope * light) / light**2
-    weight = ramp / np.maximum(empty, 1e-12)
-    return moved.astype(np.float32), weight.astype(np.float32), variance.astype(np.float32)
+    weight = ramp[near] / np.maximum(empty, 1e-12)
+    moved, weight, variance = (each[rows].astype(np.float32) for each in (moved, weight, variance))
+    return moved, weight, variance

@@ -17,6 +17,7 @@ from .looks import Field, Looks
 from .overlap import Places, neighbours
 from .places import places
 from .registration import GATE, Details, Link, link
+from .repeats import repeats
 from .work import Work
 
 Tell = Callable[[str, int, int], None]
@@ -69,7 +70,8 @@ def solve(
     work: Work | None = None,
     tell: Tell | None = None,
 ) -> Solution:
-    """Registers the tiles, estimates the common field and balances the gains, twice in turn.
+    """Registers the tiles, estimates the common field and balances the gains, twice in turn; then takes off
+    what still repeats in every tile.
 
     Args:
         looks: the tiles, in the order in which they were taken.
@@ -147,6 +149,9 @@ def _rounds(
         held = balance(equations(looks, common, at, pairs), levels, prior, field=given is None)
         common = common + held.correction(looks.shape)
     assert held is not None
+    if given is None:
+        common = common + repeats(_Residual(looks, held, common), len(looks), looks.shape)
+        common = common - np.median(common)
     held = held.shifted(_brightest(looks, common, held))
     if work is not None:
         work.save("balance", field=common, **_packed(held))
@@ -154,13 +159,13 @@ def _rounds(
 
 
 class _Residual:
-    """ln counts less what is the tile's own."""
+    """ln counts less what is the tile's own, and less a field."""
 
-    def __init__(self, looks: Looks, held: Balance | None) -> None:
-        self._looks, self._held = looks, held
+    def __init__(self, looks: Looks, held: Balance | None, common: Field | float = 0.0) -> None:
+        self._looks, self._held, self._common = looks, held, common
 
     def __call__(self, number: int) -> Field:
-        look = np.asarray(self._looks[number], np.float64)
+        look = np.asarray(self._looks[number], np.float64) - self._common
         if self._held is None:
             return look
         return np.asarray(look - self._held.slow(number, self._looks.shape))

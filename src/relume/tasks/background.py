@@ -135,13 +135,16 @@ class Method(NamedTuple):
     model: Bundle | None = None
 
 
-def find_method(name: str, *, net: BackgroundNet | None = None, model: str | Path = "xray") -> Method:
+def find_method(
+    name: str, *, net: BackgroundNet | None = None, model: str | Path = "xray", engine: str = "auto"
+) -> Method:
     """The method of that name.
 
     Args:
         name: one of :data:`METHODS`.
         net: for ``pix2pix``, one that is loaded already.
         model: for ``pix2pix`` without ``net``, the name or path of its bundle.
+        engine: what runs it, as :func:`relume.engines.load` has it.
 
     Raises:
         UsageError: there is no such method, or the bundle is for something else.
@@ -152,11 +155,11 @@ def find_method(name: str, *, net: BackgroundNet | None = None, model: str | Pat
         raise UsageError(f"no background method is called {name!r}; there are: {', '.join(METHODS)}")
     if name != NET:
         return _classical(ESTIMATORS[name])
-    return _learned(find_net(model) if net is None else net)
+    return _learned(find_net(model, engine) if net is None else net)
 
 
-def find_net(model: str | Path = "xray") -> BackgroundNet:
-    """The net of a bundle, on the engine that suits it.
+def find_net(model: str | Path = "xray", engine: str = "auto") -> BackgroundNet:
+    """The net of a bundle, on the engine that suits it or that is named.
 
     Raises:
         BundleNotFound: it is not there; the message names what does without.
@@ -164,7 +167,7 @@ def find_net(model: str | Path = "xray") -> BackgroundNet:
         EngineUnavailable: no engine can run it.
     """
     try:
-        return BackgroundNet(model)
+        return BackgroundNet(model, engine=engine)
     except BundleNotFound as error:
         raise BundleNotFound(
             f"{NET} needs the model {model}, which is not installed (relume models lists what is); "

@@ -98,7 +98,8 @@ def correct(
     Raises:
         UsageError: references are missing or of another size, or an image is dark.
     """
-    chosen = references[:: -(-len(references) // TILES)] if method.takes == "tiles" else references
+    every = max(1, -(-len(references) // TILES)) if method.takes == "tiles" else 1
+    chosen = references[::every]
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
     find = method.ready(light)
     known = scale * float(np.median(np.mean(light, axis=0))) if method.name == "flat" and light else None

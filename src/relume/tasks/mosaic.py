@@ -56,6 +56,7 @@ def write_mosaic(
     sigma: bool = False,
     checksums: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     model: str | Path = "xray",
+    engine: str = "auto",
     overwrite: bool = False,
     tell: Tell | None = None,
 ) -> Placed:
@@ -71,6 +72,7 @@ def write_mosaic(
         sigma: whether the standard deviation is written beside it.
         checksums: names and SHA-256 of the source, for the provenance and to know a run again.
         model: the name or path of the bundle of the field ``pix2pix``.
+        engine: what runs it.
         overwrite: whether a file that stands there may be replaced.
         tell: told of progress.
 
@@ -81,7 +83,7 @@ def write_mosaic(
         OutputExists: a file stands there and ``overwrite`` is false.
     """
     settings = settings or Settings()
-    estimator, bundle = common_field(settings.common, model) if flat is None else (None, None)
+    estimator, bundle = common_field(settings.common, model, engine) if flat is None else (None, None)
     looks = Looks(scan.frames, dark)
     given = None if flat is None else np.log(np.maximum(np.asarray(flat, np.float64), 1e-9))
     key = {

@@ -19,8 +19,8 @@ FIELDS = (*CLASSICAL, NET)
 """Names of ``relume xray mosaic --field``."""
 
 
-def common_field(name: str, model: str | Path = "xray") -> tuple[Common, Bundle | None]:
-    """The estimator of that name, and the bundle that it runs, if any.
+def common_field(name: str, model: str | Path = "xray", engine: str = "auto") -> tuple[Common, Bundle | None]:
+    """The estimator of that name, and the bundle that it runs, if any, on that engine.
 
     Raises:
         UsageError: there is none.
@@ -30,7 +30,7 @@ def common_field(name: str, model: str | Path = "xray") -> tuple[Common, Bundle 
         raise UsageError(f"no field is called {name!r}; there are: {', '.join(FIELDS)}")
     if name != NET:
         return CLASSICAL[name], None
-    net = find_net(model)
+    net = find_net(model, engine)
     return learned_field(net), net.bundle
 
 

@@ -121,12 +121,14 @@ def _binned(picture: npt.NDArray[np.floating], step: int) -> npt.NDArray[np.floa
     return np.asarray(picture[: h * step, : w * step].reshape(h, step, w, step).mean((1, 3)))
 
 
-def evaluate_mosaic(mosaic: Mosaic, settings: Settings, *, model: str = "xray") -> dict[str, float]:
+def evaluate_mosaic(
+    mosaic: Mosaic, settings: Settings, *, model: str = "xray", engine: str = "auto"
+) -> dict[str, float]:
     """The figures of one mosaic: seams, quality, slow bias, the grid of tiles, gains, places, field."""
     dark = mosaic.simulator.session.detector.dark
     shots = list(mosaic)
     looks = Looks([shot.raw for shot in shots], dark)
-    estimator, _ = common_field(settings.common, model)
+    estimator, _ = common_field(settings.common, model, engine)
     found = solve(looks, mosaic.nominal, settings=settings, estimator=estimator)
     apart = (mosaic.positions - found.places).mean(0)
     real = mosaic.positions - apart

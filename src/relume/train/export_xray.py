@@ -6,7 +6,7 @@ size the standard error becomes
 .. math:: \sigma^2 = k^2 e^s + f^2,
 
 where f is what the grid cannot show, and k is chosen so that 90 % of the true pixels lie within the 90 %
-interval; once for known instruments and once for unknown ones.
+interval; once for known instruments (with their true map) and once for unknown ones.
 """
 
 __all__ = ["calibrated", "export_xray"]

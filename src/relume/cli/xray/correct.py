@@ -12,6 +12,7 @@ from relume.cli.options import Subparsers, add_talk
 from relume.cli.xray.inputs import (
     add_measured,
     add_mode,
+    add_net,
     check_output,
     check_thickness,
     checksums,
@@ -56,9 +57,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a file or a folder")
     parser.add_argument("--method", default="pix2pix", metavar="NAME", help="see below (default: pix2pix)")
-    parser.add_argument(
-        "--model", default="xray", metavar="NAME", help="of pix2pix: a model's name or folder (default: xray)"
-    )
+    add_net(parser)
     add_measured(parser)
     parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
     add_mode(parser)
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         check_name(args.report)
         check_output(args.report, overwrite=args.overwrite)
-    method = find_method(args.method, model=args.model)
+    method = find_method(args.method, model=args.model, engine=args.engine)
     console = Console.of(args)
     scans, failed = _opened(jobs, method, args)
     references = _series(scans) if method.needs == "tiles" else []

@@ -11,7 +11,7 @@ from relume.cli.console import Console, Progress, say
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, from_zero
 from relume.cli.streams import as_json, write_text
-from relume.cli.xray.inputs import add_measured, check_output, dark_of, opened
+from relume.cli.xray.inputs import add_measured, add_net, check_output, dark_of, opened
 from relume.errors import RelumeError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--method", action="append", metavar="NAME", help="may be given again (default: all there are)"
     )
-    parser.add_argument("--model", default="xray", metavar="NAME", help="of pix2pix (default: xray)")
+    add_net(parser)
     parser.add_argument("--sessions", type=count, default=10, metavar="N", help="default: 10")
     parser.add_argument("--size", type=count, default=512, metavar="N", help="side in pixels (default: 512)")
     parser.add_argument(
@@ -87,13 +87,13 @@ def _methods(args: argparse.Namespace) -> "list[Method]":
     from relume.tasks.background import METHODS, find_method
 
     if args.method:
-        return [find_method(name, model=args.model) for name in args.method]
+        return [find_method(name, model=args.model, engine=args.engine) for name in args.method]
     found = []
     for name in METHODS:
         if name == "basic":  # minutes a session: only when it is asked for
             continue
         try:
-            found.append(find_method(name, model=args.model))
+            found.append(find_method(name, model=args.model, engine=args.engine))
         except RelumeError as error:
             say(f"note: without {name}: {error}")
     return found
@@ -132,7 +132,9 @@ def _mosaics(args: argparse.Namespace, console: Console) -> Rows:
         for field in fields:
             progress.begin(f"{seed}, {field}")
             settings = Settings(field, prior=Prior(gain=spread))
-            rows.setdefault(field, []).append(evaluate_mosaic(mosaic, settings, model=args.model))
+            rows.setdefault(field, []).append(
+                evaluate_mosaic(mosaic, settings, model=args.model, engine=args.engine)
+            )
             progress.end()
     progress.close()
     return rows

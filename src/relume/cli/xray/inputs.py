@@ -3,6 +3,7 @@ r"""What the X-ray commands share: opening measurements with their references, m
 __all__ = [
     "add_measured",
     "add_mode",
+    "add_net",
     "checksums",
     "check_output",
     "check_thickness",
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relume.cli.console import Console, say
-from relume.cli.options import number
+from relume.cli.options import add_engine, number
 from relume.errors import InconsistentScan, OutputExists, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ def add_measured(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|COUNTS",
         help="frames without light, or the detector's offset (default: the frames in the file, or 0)",
     )
+
+
+def add_net(parser: argparse.ArgumentParser) -> None:
+    """Which model pix2pix is, and what runs it."""
+    group = parser.add_argument_group("the model of pix2pix")
+    group.add_argument(
+        "--model", default="xray", metavar="NAME|DIR", help="a model or its folder (default: xray)"
+    )
+    add_engine(group)
 
 
 def add_mode(parser: argparse.ArgumentParser) -> None:
@@ -78,15 +88,15 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def opened(path: Path, args: argparse.Namespace, *, needs_flats: bool, stale: bool = False) -> "Scan":
     """A measurement with the flat and dark frames of the options in place of its own.
 
-    A reference in the file that contradicts it stops only a method that uses it. Of a stale reference the
-    exposure does not matter.
+    A reference in the file that contradicts it stops only a method that uses it. Dark frames in the file stay
+    where a reference is given. Of a stale reference the exposure does not matter.
     """
     from dataclasses import replace
 
     from relume.scan import open_scan, with_references
 
     try:
-        scan = open_scan(path, references=not (needs_flats and args.reference))
+        scan = open_scan(path)
     except InconsistentScan as error:
         if needs_flats and not args.reference:
             raise

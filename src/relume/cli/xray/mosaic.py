@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from relume.cli.console import Console, Progress
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, from_zero, number
-from relume.cli.xray.inputs import add_measured, check_output, checksums, dark_of, opened
+from relume.cli.xray.inputs import add_measured, add_net, check_output, checksums, dark_of, opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def add(subparsers: "Subparsers") -> None:
         help="the common light: gradients (default), location, hash-grid (needs torch), pix2pix (the "
         "trained model on each tile); a --reference overrides it",
     )
-    parser.add_argument("--model", default="xray", metavar="NAME", help="of pix2pix (default: xray)")
+    add_net(parser)
     add_measured(parser)
     places = parser.add_argument_group("places")
     places.add_argument(
@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
             sigma=args.uncertainty,
             checksums=checksums(scan),
             model=args.model,
+            engine=args.engine,
             overwrite=args.overwrite,
             tell=tell,
         )
