@@ -245,6 +245,7 @@ def test_samples_of_a_model_that_knows_its_detail_differ_by_as_much_noise_whatev
     given = image.from_array(levels(64, 64))
     lacking_none = Detail(np.zeros((BANDS, features(given.pixels, given.pixels).shape[2]), np.float32))
     monkeypatch.setattr(model._local, "detail", lacking_none)
+    monkeypatch.setitem(model.bundle.card, "detail", {"weights": lacking_none.weights.tolist()})
     faithful, sharp = (
         model.restore(given, Settings(samples=2, steps=1, uncertainty=True, fidelity=w)) for w in (1, 0)
     )

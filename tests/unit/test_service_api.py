@@ -212,12 +212,16 @@ def test_who_follows_learns_that_a_job_was_deleted(site: Site) -> None:
     assert events(site, id)[-1] == ("deleted", {"id": id})
 
 
-def test_a_failed_job_tells_its_problem(site: Site) -> None:
+def test_a_failed_job_tells_its_problem(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise errors.UsageError("no such tone")
+
+    monkeypatch.setattr("relume.tasks.restore.apply_transform", refuse)
     site.go()
-    is_problem(site.send("/api/v1/restore", steps=9, fidelity=0.5), 422)
-    id = site.send("/api/v1/jobs", steps=9, fidelity=0.5).json()["id"]
+    is_problem(site.send("/api/v1/restore", steps=3), 422)
+    id = site.send("/api/v1/jobs", steps=2).json()["id"]
     name, facts = events(site, id)[-1]
-    assert name == "failed" and facts["problem"]["status"] == 422 and "steps" in facts["problem"]["detail"]
+    assert name == "failed" and facts["problem"]["status"] == 422 and "tone" in facts["problem"]["detail"]
     is_problem(site.http.get(f"/api/v1/jobs/{id}/result"), 409)
 
 
@@ -231,6 +235,8 @@ def test_a_failed_job_tells_its_problem(site: Site) -> None:
         (picture(), {"fidelity": 2}, 422),
         (picture(), {"fidelity": "nan"}, 422),
         (picture(), {"steps": 0}, 422),
+        (picture(), {"steps": 9}, 422),  # the model's schedule has fewer
+        (picture(), {"tile": 17}, 422),  # nor does its net halve such tiles
         (picture(), {"seed": -1}, 422),
         (picture(), {"nonsense": 1}, 422),
         (picture(), {"format": "GIF"}, 422),

@@ -26,7 +26,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageTooLarge(
             f"{width} × {height} is {width * height / 1e6:.4g} megapixels, over the limit of "
-            f"{max_pixels / 1e6:.4g}; raise max_pixels to allow it"
+            f"{max_pixels / 1e6:.4g} here; make it smaller, or raise the limit (max_pixels)"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from relume import image as images
+from relume.bundle import Bundle
 from relume.errors import ImageError, UnreadableImage, UnsupportedImage, UsageError
 from relume.image import Image
 from relume.image.codecs import codec_of
@@ -16,6 +17,7 @@ from relume.service.config import Config
 from relume.service.folders import Folders
 from relume.service.request import Request, key_of, media_type
 from relume.service.store import Job, Store
+from relume.tasks.restore import check_settings
 
 _DECODING = 2  # pictures that are decoded at once: each takes memory
 
@@ -23,11 +25,11 @@ _DECODING = 2  # pictures that are decoded at once: each takes memory
 class Intake:
     """Checks what is sent, keeps it, and puts it into the queue.
 
-    ``model`` is the hash of the model that will do the work: another model is another request.
+    ``model`` will do the work: what it cannot do is refused, and another model is another request.
     """
 
     def __init__(
-        self, config: Config, store: Store, folders: Folders, clock: Clock, *, model: str, workers: int
+        self, config: Config, store: Store, folders: Folders, clock: Clock, *, model: Bundle, workers: int
     ) -> None:
         self._config, self._store, self._folders, self._clock = config, store, folders, clock
         self._model, self._workers = model, workers
@@ -45,14 +47,14 @@ class Intake:
         UnsupportedImage, UnreadableImage, ImageTooLarge
             The upload is no picture that is read, damaged, or has too many pixels.
         UsageError
-            An option is out of its range, or the mask does not fit the picture.
+            An option is out of its range or not for this model, or the mask does not fit the picture.
         Busy
             The queue is full.
         StoreFull, StoreBroken
             It cannot be kept.
         """
-        request.settings()
-        id = key_of(request, upload, mask, self._model)
+        check_settings(self._model.card, request.settings())
+        id = key_of(request, upload, mask, self._model.hash)
         there = self._store.many([id]).get(id)
         if there is not None and there.state != "failed":
             return there, False

@@ -56,7 +56,7 @@ class Service:
         folders = open_folders(config)
         store = open_store(config, folders)
         clock = Clock(floor=store.fact("seen") or 0.0)
-        intake = Intake(config, store, folders, clock, model=bundle.hash, workers=web.workers)
+        intake = Intake(config, store, folders, clock, model=bundle, workers=web.workers)
         metrics = Metrics(store)
         return cls(config, web, bundle, store, folders, clock, intake, Feed(store), metrics)
 

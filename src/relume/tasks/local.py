@@ -1,6 +1,6 @@
 r"""The local net on a whole picture: tiles, chains of evaluations, and the damage that it sees."""
 
-__all__ = ["Local", "Job"]
+__all__ = ["Job", "Local", "check_side"]
 
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -55,6 +55,12 @@ class Job:
         return self.table is not None and (self.table.stochastic or self.table.start.noise != 0)
 
 
+def check_side(side: int, multiple: int) -> None:
+    """Raises :class:`UsageError` where a net that halves its tiles cannot work on tiles of that side."""
+    if side < multiple or side % multiple:
+        raise UsageError(f"a tile side of {side} does not fit this model: use a multiple of {multiple}")
+
+
 class Local:
     """The local net of a model on its engine."""
 
@@ -100,10 +106,7 @@ class Local:
             If the net cannot work on tiles of that side.
         """
         h, w = toned.shape[:2]
-        if job.side < self.multiple or job.side % self.multiple:
-            raise UsageError(
-                f"a tile side of {job.side} does not fit this model: use a multiple of {self.multiple}"
-            )
+        check_side(job.side, self.multiple)
         planes = [toned, np.zeros((h, w, 1), np.float32) if mask is None else mask[..., None]]
         if job.noisy:
             rows, columns = np.indices((h, w), dtype=np.float32)

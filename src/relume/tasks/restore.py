@@ -4,7 +4,7 @@ The whole photograph gives one tone transform; tiles of the toned picture go thr
 evaluation or a short residual-shift chain; the rest of the picture never enters memory twice.
 """
 
-__all__ = ["Restoration", "Restorer", "needed_bytes"]
+__all__ = ["Restoration", "Restorer", "chains", "check_settings", "needed_bytes"]
 
 import os
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from relume import bundle as bundles
 from relume import engines
+from relume.bundle import Card
 from relume.diffusion import (
     ResidualShift,
     Table,
@@ -28,7 +29,7 @@ from relume.image import Image
 from relume.tasks.coarse import fill, search
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
-from relume.tasks.local import Job, Local
+from relume.tasks.local import Job, Local, check_side
 from relume.tasks.progress import Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
 from relume.tasks.steps import Run
@@ -139,7 +140,7 @@ class Restorer:
         grey = image.gray or is_grey(picture)
         del picture
         watch.lap("tone")
-        tables = self._tables(settings)
+        tables = chains(self.bundle.card, settings)
         # Where the mask has no weight, what is preserved shows nothing of the net's work: tiles without any
         # are left out. The first evaluations of a chain know the mask already, and are not made again.
         answers: dict[int, Array] = {}
@@ -283,7 +284,7 @@ class Restorer:
 
     def _ask(self, picture: Array, shown: Array | None, *, run: Run | None) -> tuple[Array, Array]:
         """One evaluation a tile of a picture, or of those tiles that ``shown`` touches."""
-        job = Job(self._tables(Settings())[0], *self.tiling(*picture.shape[:2]))
+        job = Job(chains(self.bundle.card, Settings())[0], *self.tiling(*picture.shape[:2]))
         answer = self._local(picture, None, job, Passes(), run, shown=shown)
         return np.clip(answer[..., :3], 0, 1), np.ascontiguousarray(answer[..., 3])
 
@@ -300,17 +301,32 @@ class Restorer:
                 f"{needed / 2**30:.1f} GiB: raise --max-memory, or make the picture smaller"
             )
 
-    def _tables(self, settings: Settings) -> list[Table]:
-        facts = self.bundle.card.get("schedule") or {}
-        steps = settings.evaluations // settings.draws
-        full = float(facts.get("kappa", 0.0))
-        # Where the model knows what detail it loses, fidelity says how much of that comes back, and no noise.
-        noise = 1 - settings.fidelity if self._local.detail is None else 0.0
-        if settings.draws > 1:  # samples differ by their noise: without any they would all be the same
-            noise = noise or SAMPLES_NOISE
-        schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), full * noise)
-        make = residual_shift_posterior if schedule.kappa > 0 else residual_shift_deterministic
-        return [make(schedule, steps) for _ in range(settings.draws)]
+
+def check_settings(card: Card, settings: Settings) -> None:
+    """Raises :class:`UsageError` for a chain or a side of tiles that the model of this card does not have."""
+    chains(card, settings)
+    if settings.tile is not None:
+        check_side(settings.tile, int(card.get("multiple_of", 1)))
+
+
+def chains(card: Card, settings: Settings) -> list[Table]:
+    """The chain of each picture that is drawn.
+
+    Raises
+    ------
+    UsageError
+        If the model has no chain of so many steps.
+    """
+    facts = card.get("schedule") or {}
+    steps = settings.evaluations // settings.draws
+    full = float(facts.get("kappa", 0.0))
+    # Where the model knows what detail it loses, fidelity says how much of that comes back, and no noise.
+    noise = 0.0 if card.get("detail") else 1 - settings.fidelity
+    if settings.draws > 1:  # samples differ by their noise: without any they would all be the same
+        noise = noise or SAMPLES_NOISE
+    schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), full * noise)
+    make = residual_shift_posterior if schedule.kappa > 0 else residual_shift_deterministic
+    return [make(schedule, steps) for _ in range(settings.draws)]
 
 
 def needed_bytes(pixels: int, settings: Settings) -> int:
