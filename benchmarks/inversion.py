@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from restore import machine
 
 from relume import __version__, bundle, engines, image
+from relume.bench.machine import machine
 from relume.diffusion import (
     NOISE_SAMPLERS,
     RESIDUAL_SAMPLERS,

@@ -1,0 +1,82 @@
+r"""The benchmark that runs a trained sampler backwards, on the bundle that comes with it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from relume import bundle, image
+from relume.image import Image
+
+pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+MODEL = BENCHMARKS / "models" / "noise"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    if not MODEL.is_dir():
+        pytest.skip("the benchmarks are not part of this copy")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import inversion_photographs
+
+    return inversion_photographs
+
+
+def test_the_bundle_is_whole_and_says_what_it_is() -> None:
+    if not MODEL.is_dir():
+        pytest.skip("the benchmarks are not part of this copy")
+    found = bundle.find(MODEL)
+    found.verify()
+    recipe = found.card["training"]["noise"]["recipe"]
+    assert recipe["settings"]["drop"] > 0 and "f32" in found.card["precisions"]
+    assert sum(path.stat().st_size for path in MODEL.iterdir()) < 3e6
+
+
+def test_runs_are_kept_and_ours_gives_the_picture_back(script: Any, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    ramp = np.linspace(0, 1, 72, dtype=np.float32)
+    image.write(Image(np.stack([np.outer(ramp, ramp)] * 3, axis=2)), photos / "ramp.png")
+    options = [
+        "--photos",
+        photos,
+        "--samplers",
+        "dpm++2m",
+        "--steps",
+        3,
+        "--scales",
+        1,
+        2,
+        "--engine",
+        "pytorch",
+    ]
+    options += ["--name", "here", "--out", tmp_path / "results"]
+    first = script.main([str(each) for each in [*options, "--most", 4]])
+    some = json.loads(first.read_text())["runs"]
+    assert len(some) == 4
+    facts = json.loads(script.main([str(each) for each in options]).read_text())
+    assert facts["runs"][:4] == some and len(facts["runs"]) == 6, "what is known is not run again"
+    rows = {(row["guidance"], row["method"]): row for row in facts["runs"]}
+    for scale in (1.0, 2.0):
+        naive, ours = rows[scale, "naive"], rows[scale, "ours"]
+        assert ours["converged"] and ours["picture_nmse_db"] <= -80 and ours["noise_nmse_db"] < -60
+        assert not naive["converged"] and naive["picture_nmse_db"] > -60
+    text = script.table(facts["cells"]).splitlines()
+    assert len(text) == 4 and {line.count("|") for line in text} == {7}
+
+
+def test_the_sheet_shows_each_photograph_in_a_row(script: Any, tmp_path: Path) -> None:
+    from PIL import Image as PilImage
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(2):
+        noise = np.random.default_rng(seed).random((70, 66, 3), dtype=np.float32)
+        image.write(Image(noise), photos / f"{seed}.png")
+    options = ["--photos", photos, "--sheet", tmp_path / "sheet.jpg", "--engine", "pytorch", "--steps", 1]
+    with PilImage.open(script.main([str(each) for each in options])) as drawn:
+        assert drawn.size == (2 * 5 * 64, 2 * 2 * 64)
