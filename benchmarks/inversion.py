@@ -104,6 +104,7 @@ METHODS: dict[str, Any] = {
     "forward step, plain sweeps": partial(invert_sampler, solver=forward_step, refine=fixed_point),
     "fixed point, plain sweeps": partial(invert_sampler, solver=fixed_point, refine=fixed_point),
     "Anderson in both": partial(invert_sampler, solver=anderson, refine=anderson),
+    "as shipped: and again where that fails": invert_sampler,
 }
 
 

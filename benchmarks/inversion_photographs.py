@@ -44,8 +44,9 @@ SCALES = (1.0, 3.0, 7.5)
 SHOWN = {
     "naive": "naive",
     "published": "published: forward step, no sweeps",
-    "ours": "Anderson in both",
+    "ours": "as shipped: and again where that fails",
 }
+Net = tuple[Any, str]  # an engine, and what it predicts
 Key = tuple[str, str, int, float, str]
 
 
@@ -54,6 +55,7 @@ class Chain:
     """A sampler with its net: everything that makes a picture of noise."""
 
     engine: Any
+    predicts: Any
     sampler: str
     steps: int
     scale: float
@@ -68,7 +70,7 @@ class Chain:
         def net(x: Any, t: float, condition: Any) -> Any:
             return np.array(self.engine(np.ascontiguousarray(x), np.full(len(x), t, np.float32), condition))
 
-        exact = denoiser(net, SCHEDULE, predicts="v")
+        exact = denoiser(net, SCHEDULE, predicts=self.predicts)
         return guided(exact, self.scale, unconditional=np.zeros_like(self.condition))
 
     def made(self, noise: Any) -> Any:
@@ -97,7 +99,7 @@ def noise_of(path: Path, chain: Chain) -> Any:
 
 
 def runs(
-    engine: Any, files: Sequence[Path], args: argparse.Namespace, known: set[Key]
+    net: Net, files: Sequence[Path], args: argparse.Namespace, known: set[Key]
 ) -> Iterator[dict[str, Any]]:
     """One inversion after another, photograph by photograph, without those that are known."""
     for path in files:
@@ -106,7 +108,7 @@ def runs(
             lacking = [m for m in SHOWN if (path.name, sampler, steps, scale, m) not in known]
             if not lacking:
                 continue
-            chain = Chain(engine, sampler, steps, scale, condition)
+            chain = Chain(*net, sampler, steps, scale, condition)
             noise = noise_of(path, chain)
             picture = chain.made(noise)
             for method in lacking:
@@ -162,11 +164,11 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def sheet(engine: Any, files: Sequence[Path], out: Path, *, sampler: str, steps: int, scale: float) -> None:
+def sheet(net: Net, files: Sequence[Path], out: Path, *, sampler: str, steps: int, scale: float) -> None:
     """Rows of: damaged, the picture, and what naive, published and our inversion make of it again."""
     strips = []
     for path in files:
-        chain = Chain(engine, sampler, steps, scale, condition_of(path))
+        chain = Chain(*net, sampler, steps, scale, condition_of(path))
         picture = chain.made(noise_of(path, chain))
         again = [chain.made(chain.inverted(method, picture).x) for method in SHOWN]
         strips.append(np.concatenate([chain.condition, picture, *again], axis=3)[0])
@@ -201,15 +203,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from relume.nets import build
 
     engine = engines.load(model, GRAPH, engine=args.engine, precision="f32", threads=1, build=build)
+    net = engine, model.card["schedule"]["predicts"]
     files = chosen(args.photos, args.count)
     if args.sheet:
-        sheet(engine, files, args.sheet, sampler=args.samplers[0], steps=args.steps[0], scale=args.scales[0])
+        sheet(net, files, args.sheet, sampler=args.samplers[0], steps=args.steps[0], scale=args.scales[0])
         return Path(args.sheet)
     target = args.out / f"inversion-photographs--{args.name}--cpu.json"
     before = json.loads(target.read_text()) if target.exists() else {}
     rows = before.get("runs", []) if before.get("model", {}).get("hash") == model.hash else []
     args.out.mkdir(parents=True, exist_ok=True)
-    for number, row in enumerate(runs(engine, files, args, {key(row) for row in rows}), start=1):
+    for number, row in enumerate(runs(net, files, args, {key(row) for row in rows}), start=1):
         rows.append(row)
         report = {
             "suite": "inversion-photographs",
