@@ -4,7 +4,7 @@ The net is the bundle of inversion_net.py, which learned with and without its co
 photographs are reduced to 64×64 and damaged by the recipe; the sampler makes a picture of known noise with
 the damaged copy as condition, and is run backwards from that picture. The noise is compared with the true
 one, and the picture that is made of it once more with the first. Every run is kept and none is made twice:
-the same command goes on.
+the same command goes on. --page writes the table between the marks of docs/inversion.md.
 
 --sheet draws them: the damaged photograph, the picture, and what is made of the noise that each method
 found.
@@ -47,6 +47,7 @@ SHOWN = {
     "ours": "as shipped: and again where that fails",
 }
 Net = tuple[Any, str]  # an engine, and what it predicts
+BEGIN, END = "<!-- photographs: begin -->", "<!-- photographs: end -->"
 Key = tuple[str, str, int, float, str]
 
 
@@ -144,18 +145,20 @@ def cells(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             **{name: spread([row[name] for row in found]) for name in ("noise_nmse_db", "picture_nmse_db")},
             "evaluations": float(np.median([row["evaluations"] for row in found])),
         }
-        for group, found in groups.items()
+        for group, found in sorted(
+            groups.items(), key=lambda each: (*each[0][:3], list(SHOWN).index(each[0][3]))
+        )
     ]
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
-    """The table of docs/inversion.md: noise · picture NMSE in dB, how many converged, evaluations."""
+    """The table of docs/inversion.md: NMSE of noise and picture in dB, how many converged, evaluations."""
     shown: dict[tuple[Any, ...], dict[str, str]] = {}
     for cell in found:
         noise, picture = (cell[name]["median"] for name in ("noise_nmse_db", "picture_nmse_db"))
-        text = f"{noise:.0f} · {picture:.0f}".replace("-", "−")
+        text = f"{noise:.0f}, {picture:.0f} · {cell['converged']}".replace("-", "−")
         if cell["method"] != "naive":
-            text += f" ({cell['converged']}, {cell['evaluations']:.0f})"
+            text += f" · {cell['evaluations']:.0f}"
         shown.setdefault((cell["sampler"], cell["steps"], cell["guidance"]), {})[cell["method"]] = text
     lines = ["| sampler | steps | w | " + " | ".join(SHOWN) + " |", "|---" * (3 + len(SHOWN)) + "|"]
     for (sampler, steps, scale), columns in shown.items():
@@ -229,7 +232,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
         write_text(as_json(report), target, overwrite=True)
         if number == args.most:
             break
-    print(table(cells(rows)), target, sep="\n")
+    text = table(cells(rows))
+    if args.page is not None:
+        before, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
+        write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", args.page, overwrite=True)
+    print(text, target, sep="\n")
     return target
 
 

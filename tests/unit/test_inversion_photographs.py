@@ -58,15 +58,18 @@ def test_runs_are_kept_and_ours_gives_the_picture_back(script: Any, tmp_path: Pa
     first = script.main([str(each) for each in [*options, "--most", 4]])
     some = json.loads(first.read_text())["runs"]
     assert len(some) == 4
-    facts = json.loads(script.main([str(each) for each in options]).read_text())
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n", encoding="utf-8")
+    facts = json.loads(script.main([str(each) for each in [*options, "--page", page]]).read_text())
     assert facts["runs"][:4] == some and len(facts["runs"]) == 6, "what is known is not run again"
     rows = {(row["guidance"], row["method"]): row for row in facts["runs"]}
     for scale in (1.0, 2.0):
         naive, ours = rows[scale, "naive"], rows[scale, "ours"]
         assert ours["converged"] and ours["picture_nmse_db"] <= -80 and ours["noise_nmse_db"] < -60
         assert not naive["converged"] and naive["picture_nmse_db"] > -60
-    text = script.table(facts["cells"]).splitlines()
-    assert len(text) == 4 and {line.count("|") for line in text} == {7}
+    text = page.read_text(encoding="utf-8").splitlines()
+    assert text[:2] == ["before", script.BEGIN] and text[-2:] == [script.END, "after"]
+    assert len(text) == 8 and {line.count("|") for line in text[2:-2]} == {7}
 
 
 def test_the_sheet_shows_each_photograph_in_a_row(script: Any, tmp_path: Path) -> None:
