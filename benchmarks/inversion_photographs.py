@@ -195,6 +195,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sheet", type=Path, help="draw pictures instead, by the first sampler, steps and scale"
     )
+    parser.add_argument("--page", type=Path, help="write the table between the marks of this page, too")
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
     return parser.parse_args(argv)
