@@ -1,19 +1,17 @@
-"""How near does each method bring a decoder's latent, in how many iterations, seconds and bytes?
+"""How near does each method bring a decoder's latent, in how many iterations and seconds?
 
-Toy: x = tanh(0.6 W z) behind a linear encoder that is 15 % too strong, float64. Codec: a small convolutional
-autoencoder, trained here for 200 steps on crops of the bundled examples (plainly, and with a penalty on
-|E(D(z)) - z| at perturbed latents). Shape: one step on an autoencoder of Stable Diffusion's shape with random
-weights, which says nothing about error and all about memory and time. With --checkpoint and --photos, also an
-autoencoder that relume train latent-clean made, on crops of photographs it has not seen.
+Toy: x = tanh(0.6 W z) behind a linear encoder that is 15 % too strong, float64. Codec: a small
+convolutional autoencoder, trained here for 200 steps on crops of the bundled examples (plainly, and with a
+penalty on |E(D(z)) - z| at perturbed latents). With --checkpoint and --photos, also an autoencoder that
+relume train latent-clean made, on crops of photographs it has not seen. What a large decoder costs:
+decoder_shape.py.
 """
 
 import argparse
 import json
 import math
 import os
-import resource
 import subprocess
-import sys
 import time
 from functools import lru_cache, partial
 from pathlib import Path
@@ -244,58 +242,6 @@ def trained(checkpoint: Path, photos: Path) -> dict[str, Any]:
     }
 
 
-def _coder(checkpoint: Path | None) -> tuple[nn.Module, Any, Any]:
-    """A net and its two halves: of a checkpoint, or of Stable Diffusion's shape with random weights."""
-    torch.manual_seed(0)
-    if checkpoint is not None:
-        from relume.train.checkpoint import averaged
-
-        own: Any = averaged(checkpoint)[0]
-        return own, own.encode, own.decode
-    from diffusers import AutoencoderKL
-
-    widths = (128, 256, 512, 512)
-    net = AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=widths, layers_per_block=2,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
-    return net, lambda x: net.encode(x).latent_dist.mode(), lambda z: net.decode(z).sample
-
-
-def shape(kind: str, side: int, checkpoint: Path | None) -> None:
-    """Runs in a process of its own, so that its peak memory is its own."""
-    torch.set_num_threads(1)
-    net, encode, decode = _coder(checkpoint)
-    net.requires_grad_(False)
-    picture = torch.rand(1, 3, side, side) * 2 - 1
-    with torch.no_grad():
-        known = encode(picture)
-    # What stands before the method begins: the weights, and one pass of the encoder.
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
-    if kind == "gradient":
-        gradient(decode, picture, known, iterations=2, tolerance=0.0)
-    else:
-        invert_decoder(encode, decode, picture, iterations=2, tolerance=0.0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    facts = {"before_mib": before / 1024, "peak_mib": peak / 1024, "weights_mib": _weights(net)}
-    print(json.dumps({**facts, "seconds_an_iteration": (time.perf_counter() - began) / 2}))
-
-
-def _weights(net: Any) -> float:
-    return float(sum(parameter.numel() * 4 for parameter in net.parameters()) / 2**20)
-
-
-def memory(side: int, checkpoint: Path | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = {"side": side, "weights": "random" if checkpoint is None else "trained"}
-    for kind in ("gradient-free", "gradient"):
-        command = [sys.executable, __file__, "--shape", kind, "--side", str(side)]
-        command += [] if checkpoint is None else ["--checkpoint", str(checkpoint)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[kind] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def show(report: dict[str, Any]) -> None:
     for name in ("toy", "codec", "codec with the penalty", "trained"):
         part = report.get(name)
@@ -307,7 +253,6 @@ def show(report: dict[str, Any]) -> None:
                 f"  {row['method']:40} {row['iterations']:4}  z {row['nmse_db']:8.2f} dB  "
                 f"picture {row['picture_nmse_db']:8.2f} dB  {row['seconds'] * 1e3:8.1f} ms"
             )
-    print(report.get("shape"), report.get("trained shape"))
 
 
 def main() -> None:
@@ -317,15 +262,10 @@ def main() -> None:
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
     parser.add_argument("--steps", type=int, default=200, help="training steps of each codec")
-    parser.add_argument("--side", type=int, default=128, help="of the picture for the memory measurement")
     parser.add_argument("--checkpoint", type=Path, help="of a latent-clean run: measure its decoder too")
     parser.add_argument("--photos", type=Path, help="photographs that it has not seen")
     parser.add_argument("--alone", action="store_true", help="measure the decoder of --checkpoint only")
-    parser.add_argument("--shape", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.shape:
-        shape(args.shape, args.side, args.checkpoint)
-        return
     if (args.checkpoint is None) != (args.photos is None) or (args.alone and not args.checkpoint):
         parser.error("--checkpoint and --photos come together, and --alone needs them")
     commit = subprocess.run(
@@ -342,11 +282,9 @@ def main() -> None:
             "toy": toy(),
             "codec": codec(0.0, args.steps),
             "codec with the penalty": codec(1.0, args.steps),
-            "shape": memory(args.side),
         }
     if args.checkpoint is not None:
         report["trained"] = trained(args.checkpoint, args.photos)
-        report["trained shape"] = memory(args.side, args.checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"decoder--{args.name}--cpu.json"
     target.write_text(json.dumps(report, indent=1) + "\n")

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from restore import machine
 
 from relume import __version__, bundle, engines, image
+from relume.bench.machine import machine
 from relume.diffusion import (
     NOISE_SAMPLERS,
     RESIDUAL_SAMPLERS,
@@ -104,6 +104,7 @@ METHODS: dict[str, Any] = {
     "forward step, plain sweeps": partial(invert_sampler, solver=forward_step, refine=fixed_point),
     "fixed point, plain sweeps": partial(invert_sampler, solver=fixed_point, refine=fixed_point),
     "Anderson in both": partial(invert_sampler, solver=anderson, refine=anderson),
+    "as shipped: and again where that fails": invert_sampler,
 }
 
 

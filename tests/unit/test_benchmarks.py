@@ -23,6 +23,8 @@ RESULTS = sorted((BENCHMARKS / "results").rglob("*.json"))
 # Page of the docs → a suite whose figures it quotes; figures of another bundle than the embedded one say so.
 QUOTED = {"engines.md": "fewer", "provenance.md": "edit"}
 
+# What the scripts import beside the light environment.
+OPTIONAL = ("torch", "accelerate", "onnx", "scipy", "skimage", "cv2", "matplotlib", "monai", "diffusers")
 # Key → what its value is.
 EVERY: dict[str, type] = {"suite": str, "version": str, "commit": str, "machine": dict}
 MACHINE: dict[str, type] = {"cpu": str, "cores": int, "system": str, "python": str}
@@ -91,7 +93,30 @@ def check(path: Path) -> dict[str, Any]:
         check_serving(facts)
     if facts["suite"] == "ops":
         check_ops(facts)
+    if facts["suite"] == "inversion-photographs":
+        check_inversion(facts)
+    if facts["suite"] == "decoder-shape":
+        check_decoder_shape(facts)
     return facts
+
+
+def check_inversion(facts: dict[str, Any]) -> None:
+    holds(facts, {"model": dict, "tolerance": float, "damage": dict, "cells": list, "runs": list})
+    allowed = 20 * math.log10(facts["tolerance"])
+    for run in facts["runs"]:  # said again by a forward run of the script's own, to two decimals
+        margin = run["picture_nmse_db"] - allowed
+        assert run["converged"] == (margin <= 0) or abs(margin) < 0.02
+    cells = {(c["sampler"], c["steps"], c["guidance"], c["method"]): c for c in facts["cells"]}
+    assert len(cells) == len(facts["cells"]) and {key[3] for key in cells} == {"naive", "published", "ours"}
+    assert sum(len(c["noise_nmse_db"]["runs"]) for c in cells.values()) == len(facts["runs"])
+
+
+def check_decoder_shape(facts: dict[str, Any]) -> None:
+    for row in facts["rows"]:
+        free, slope = row["gradient-free"], row["gradient"]
+        assert free["weights_mib"] == slope["weights_mib"] < free["peak_mib"] < slope["peak_mib"]
+        saved = 100 * (1 - free["above_mib"] / slope["above_mib"])
+        assert row["less_above_percent"] == pytest.approx(saved, abs=0.06)
 
 
 def check_ops(facts: dict[str, Any]) -> None:
@@ -187,6 +212,17 @@ def script(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_script_finds_what_it_imports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    try:
+        script(path.stem)
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        pytest.skip(f"{error.name} is not installed")
 
 
 def photographs(folder: Path, count: int) -> Path:

@@ -340,6 +340,31 @@ def test_every_step_is_solved_under_guidance(scale):
 # Editing.
 
 
+def hard(schedule, spacing):
+    """Seven steps of 2M, guided to the narrowest of three components."""
+    rng = np.random.default_rng(100)
+    denoise = mixture_denoiser(schedule, rng.standard_normal((3, 16)), [0.04, 0.09, 0.25])
+    table, noise = NOISE_SAMPLERS["dpm++2m"](schedule, 7, spacing=spacing), rng.standard_normal((1, 16))
+    run = (table, schedule, guided(denoise, 3.0))
+    picture = sample(table, run[2], noise, condition=[1, 0, 0])
+    return partial(invert_sampler, *run, picture), partial(naive_inversion, *run, picture), noise
+
+
+def test_where_quick_sweeps_fail_sure_ones_follow():
+    invert, _, noise = hard(SCHEDULE, "log-snr")
+    given = {"condition": [1, 0, 0], "tolerance": 1e-8}
+    once, found = invert(refine=anderson, **given), invert(**given)
+    assert not once.converged and once.sweeps <= 20
+    assert found.converged and found.sweeps > 20 and decibels(found.x, noise) < -140
+
+
+def test_no_result_is_worse_than_the_naive_one():
+    invert, naive, _ = hard(cosine(1000), "karras")
+    guess = naive(condition=[1, 0, 0])
+    alone, found = (invert(condition=[1, 0, 0], **given) for given in ({"refine": anderson}, {}))
+    assert alone.residual > guess.residual >= found.residual and not found.converged
+
+
 @pytest.mark.parametrize("name", ["ddim", "dpm++2m", "dpm++2s", "unipc", "dpm++sde2m"])
 def test_an_edit_changes_nothing_outside_of_its_mask(name):
     denoise, start = mixture(0, components=2)

@@ -238,7 +238,12 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
 
 
 def test_unknown_objectives_and_missing_teachers_are_refused() -> None:
-    for kind, settings in (("guess", {}), ("distil", {}), ("epsilon", {"predicts": "residual"})):
+    for kind, settings in (
+        ("guess", {}),
+        ("distil", {}),
+        ("epsilon", {"predicts": "residual"}),
+        ("epsilon", {"drop": 1.0}),
+    ):
         with pytest.raises(UsageError):
             objective(kind, settings)
 
@@ -258,6 +263,22 @@ def test_what_the_original_system_may_predict_holds_the_picture(predicts: Any) -
     aim = PredictNoise(predicts)
     assert float(aim(net, given)[0]) == pytest.approx(0, abs=1e-12)
     assert float(aim(net, {**given, "noise": -noise})[0]) > 0.1 or predicts == "x0"
+
+
+def test_a_share_of_the_conditions_is_dropped_and_the_others_are_as_they_were() -> None:
+    given = batch(4)
+    given["dice"][:, 1] = torch.tensor([0.1, 0.3, 0.2, 0.9])
+    net = Answering(lambda x, t, condition: x)
+    net.config = build("unet", UNET).config
+    for drop in (0.0, 0.25):
+        PredictNoise(drop=drop)(net, given)
+    seen = [condition for _, _, condition in net.given]
+    whole = 2 * given["damaged"] - 1
+    assert torch.equal(seen[0], whole)
+    assert not seen[1][[0, 2]].any() and torch.equal(seen[1][[1, 3]], whole[[1, 3]])
+    net.config = build("unet", {**UNET, "conditional": False}).config
+    with pytest.raises(UsageError, match="no condition to drop"):
+        PredictNoise(drop=0.25)(net, given)
 
 
 # --- distillation -----------------------------------------------------------------------------------------

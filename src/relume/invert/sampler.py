@@ -21,6 +21,8 @@ from relume.invert.chain import Link, unroll
 from relume.invert.inversion import Array, Forward, Inversion, gradient_free, relative, rounding
 
 Form = Literal["eps", "x0"]
+# What refines a path in turn, each from the best that is known: quick steps first, then sure ones.
+REFINE: tuple[tuple[Any, int], ...] = ((anderson, 1), (partial(anderson, step=0.5, memory=10), 2))
 Schedule = NoiseSchedule | ResidualShift
 
 
@@ -57,7 +59,7 @@ def invert_sampler(
     y: Array = None,
     noise: Noise | None = None,
     solver: Solver = anderson,
-    refine: Solver = anderson,
+    refine: Solver | None = None,
     sweeps: int = 20,
     substeps: int = 10,
     form: Form = "eps",
@@ -75,7 +77,9 @@ def invert_sampler(
     :math:`C_k` is then wrong by as much as the guess. A refining sweep solves all steps again with the
     answers that are known from the sweep before; the true path is the fixed point of that, and ``refine``
     looks for it, until the residual is within ``tolerance`` or ``sweeps`` are spent. ``fixed_point`` repeats
-    the sweeps as they are. A first-order sampler has no C and needs none. The best sweep is returned.
+    the sweeps as they are. Without a ``refine`` of your own it is ``anderson``; where that finds no answer,
+    ``anderson`` with half steps and a longer memory has twice as many sweeps more, from the best path or the
+    naive one, whichever is nearer. A first-order sampler has no C and needs none. The best path is returned.
 
     Arguments:
         table, schedule: the sampler, and the schedule that it was built on.
@@ -110,9 +114,15 @@ def invert_sampler(
             # A path that gives the picture is an answer, whatever another sweep would make of it.
             return path - path if found.converged else path - _stack(found.states)
 
-        if not (best.converged or run.first_order or sweeps == 0):
+        turns = REFINE if refine is None else ((refine, 1),)
+        for turn, (seek, share_of_sweeps) in enumerate(turns):
+            if best.converged or run.first_order or sweeps == 0:
+                break
+            if turn:
+                naive = run.judge(run.naive(form), (), made, tolerance)
+                best = naive if naive.residual < best.residual else best
             path = _stack(best.states)
-            refine(change, path - path, path, tolerance=0.0, iterations=sweeps)
+            seek(change, path - path, path, tolerance=0.0, iterations=share_of_sweeps * sweeps)
     return replace(best, iterations=run.count)
 
 
@@ -146,13 +156,8 @@ def naive_inversion(
     Source: "Denoising Diffusion Implicit Models", Song, Meng, Ermon, 2020.
     """
     run = _Run(table, schedule, denoise, picture, condition, y, noise)
-    states: list[Array] = []
-    ahead = picture
     with gradient_free(picture):
-        for k in reversed(range(len(run.links))):
-            ahead = run.back(k, ahead, form)
-            states.insert(0, ahead)
-        return run.judge(states, (), 0, tolerance)
+        return run.judge(run.naive(form), (), 0, tolerance)
 
 
 class _Run:
@@ -250,6 +255,15 @@ class _Run:
 
         found: Inversion = solve(forward, (1 / unit) * target, guess)
         return found
+
+    def naive(self, form: Form) -> list[Array]:
+        """All states by naive steps, each from the one behind it."""
+        states: list[Array] = []
+        ahead = self._picture
+        for k in reversed(range(len(self.links))):
+            ahead = self.back(k, ahead, form)
+            states.insert(0, ahead)
+        return states
 
     def back(self, k: int, ahead: Array, form: Form) -> Array:
         """One naive step: the first-order step of link k, solved with the answer at the known state."""
