@@ -9,7 +9,7 @@ from relume.bench.quality import psnr, ssim
 from relume.tasks.compare import side_by_side
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-PICTURES = {"old-photograph.jpg": None, "house-damaged.png": "house-clean.png"}
+PICTURES = {"faded-photograph.jpg": None, "old-photograph.jpg": None, "house-damaged.png": "house-clean.png"}
 
 
 def main() -> None:
