@@ -62,6 +62,8 @@ def test_a_killed_worker_is_replaced_and_its_job_is_done(serve: Callable[..., An
     ids = [submit(service, picture) for picture in pictures]
     service.until(ids[0], is_running)
     (worker,) = service.workers()
+    server = service.process.pid
+    assert os.getpriority(os.PRIO_PROCESS, worker) > os.getpriority(os.PRIO_PROCESS, server)
     os.kill(worker, signal.SIGKILL)
     for id, picture in zip(ids, pictures, strict=True):
         service.until(id, is_done)

@@ -30,6 +30,7 @@ from relume.tasks import Restorer
 log = logging.getLogger("relume.service")
 
 SWEEP = 30.0  # seconds between two looks for what is over
+NICE = 5  # by which a worker gives way to the server beside it: who is refused should not wait for a picture
 
 
 def serve(config: Config, web: Web, *, worker: Sequence[str], told: Callable[[str], None]) -> None:
@@ -122,6 +123,8 @@ def work(config: Config, *, parent: int | None = None) -> None:
     BundleError, EngineError
         The model cannot be had or run.
     """
+    if parent is not None:  # before there are other threads, which would keep theirs
+        os.nice(NICE)
     folders = open_folders(config)
     store = Store(url_of(config))
     restorer = Restorer(
