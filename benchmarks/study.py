@@ -32,7 +32,7 @@ from relume.tasks.generate import TRAINED_STEPS, table
 from relume.tasks.standings import standings
 from relume.tasks.tone import ToneTransform, apply_transform, cautious, colour, thumbnail
 from relume.train import Run, train
-from relume.train.checkpoint import averaged
+from relume.train.checkpoint import last
 from relume.train.objectives import Restore, objective
 
 HERE = Path(__file__).resolve().parent
@@ -80,7 +80,7 @@ def trained(name: str, args: argparse.Namespace) -> Path:
     variant, path = VARIANTS[name], checkpoint(args.runs, name)
     config = variant.config(args.runs, samples=args.budget_samples, seed=args.seed)
     if path.is_file():
-        _, facts, step = averaged(path)
+        _, facts, step = last(path)
         if facts != json.loads(json.dumps(asdict(config))):
             sys.exit(f"{path} was trained by another recipe or budget: name another folder with --runs")
         if step == config.steps:
@@ -165,7 +165,7 @@ def chain_rows(
 def rows_of(name: str, args: argparse.Namespace) -> list[Contender]:
     """Every way in which a finished variant is read out."""
     variant = VARIANTS[name]
-    net, facts, _ = averaged(checkpoint(args.runs, name))
+    net, facts, _ = last(checkpoint(args.runs, name))
     aim: Any = objective(facts["objective"], facts["settings"])
     if facts["objective"] == "epsilon":
         return chain_rows(name, variant, net, aim.predicts, args)
@@ -178,7 +178,7 @@ def rows_of(name: str, args: argparse.Namespace) -> list[Contender]:
 
 def toned(name: str, variant: Variant, net: Any, args: argparse.Namespace) -> Contender:
     """The tone net reads a thumbnail, as in the product; the default repairs what it made of the picture."""
-    local, facts, _ = averaged(checkpoint(args.runs, DEFAULT))
+    local, facts, _ = last(checkpoint(args.runs, DEFAULT))
     restore: Any = objective(facts["objective"], facts["settings"])
 
     def both(damaged: Any) -> Any:
@@ -216,7 +216,7 @@ def measured(files: list[Path], rows: list[Contender], ruler: Ruler, args: argpa
 def training(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """How a variant was trained, and its curve on the photographs that its run held out."""
     path = checkpoint(args.runs, name)
-    _, facts, step = averaged(path)
+    _, facts, step = last(path)
     lines = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
     curve = [line for line in lines if "held_out_psnr" in line]
     teacher = VARIANTS[name].teacher

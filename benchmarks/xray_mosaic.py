@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from quality import git
 from relume import __version__
 from relume.bench.machine import machine
 from relume.bench.stitching import profile_peak
@@ -170,6 +171,7 @@ def main() -> None:
     facts = {
         "suite": "xray-mosaic",
         "version": __version__,
+        "commit": git("rev-parse", "HEAD"),
         "machine": machine() | {"threads": os.environ.get("OMP_NUM_THREADS", "all")},
         **{name: getattr(args, name) for name in ("side", "size", "overlap", "seed", "kind", "mode")},
         "simulation_seconds": round(painting, 1),

@@ -1,6 +1,6 @@
 r"""Checkpoints: safetensors and JSON, written atomically, never pickled."""
 
-__all__ = ["averaged", "initialise", "load_checkpoint", "save_checkpoint", "latest_checkpoint"]
+__all__ = ["averaged", "initialise", "last", "latest_checkpoint", "load_checkpoint", "save_checkpoint"]
 
 import json
 from pathlib import Path
@@ -112,13 +112,28 @@ def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
     TrainingError
         If the file is no checkpoint.
     """
+    return _net_of(checkpoint, "average.")
+
+
+def last(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
+    """The same with the weights of the last step: after a short run the average has hardly left its start.
+
+    Raises
+    ------
+    TrainingError
+        If the file is no checkpoint.
+    """
+    return _net_of(checkpoint, "net.")
+
+
+def _net_of(checkpoint: Path, prefix: str) -> tuple[nn.Module, dict[str, Any], int]:
     try:
         with safe_open(checkpoint, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {
-                key.removeprefix("average."): file.get_tensor(key)
+                key.removeprefix(prefix): file.get_tensor(key)
                 for key in file.keys()  # noqa: SIM118
-                if key.startswith("average.")
+                if key.startswith(prefix)
             }
         facts = json.loads(metadata["facts"])
         step = int(metadata["step"])
