@@ -281,7 +281,9 @@ def test_one_net_and_one_map_serve_all_frames(monkeypatch: pytest.MonkeyPatch) -
 
     loaded, maps = [], []
     load, make = background.BackgroundNet, background.fixed_map
-    monkeypatch.setattr(background, "BackgroundNet", lambda *given: loaded.append(1) or load(*given))
+    monkeypatch.setattr(
+        background, "BackgroundNet", lambda *given, **how: loaded.append(1) or load(*given, **how)
+    )
     monkeypatch.setattr(background, "fixed_map", lambda flats: maps.append(1) or make(flats))
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     light = 4000 * np.exp(0.2 * x - 0.1 * y**2)
