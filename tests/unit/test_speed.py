@@ -1,6 +1,7 @@
 r"""What is measured: work counted against torch's counter, rows from subjects, one set of names."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,22 @@ def test_work_from_the_graph_is_that_of_torchs_counter(tiny_bundle: Bundle, tiny
     module = tiny_build(net["kind"], net["config"]).to("meta").eval()
     inputs = [torch.empty(shape, device="meta") for shape in shapes(tiny_bundle, 64).values()]
     by_module = module_work(module, *inputs)
+    given: dict[str, int] = {}
+    for name, each in module.named_modules():
+        if isinstance(each, torch.nn.Conv2d):
+            each.register_forward_hook(lambda _, x, __, name=name: given.update({name: x[0].numel()}))
     by_graph = graph_work(tiny_bundle.graph("local"), shapes(tiny_bundle, 64))
     counter = torch.utils.flop_counter.FlopCounterMode(display=False)
     with counter, torch.no_grad():
         module(*inputs)
     assert total(by_graph, "f32").flop == total(by_module, "f32").flop == counter.get_total_flops()
-    assert total(by_graph, "f32").bytes == total(by_module, "f32").bytes == 2 * total(by_graph, "bf16").bytes
+    # What is convolved in two halves is read twice; depthwise halves read a half each.
+    parts = Counter(each.layer for each in by_graph if each.operation == "Convolution")
+    halved = {layer for layer, count in parts.items() if count == 2}
+    assert halved and all(layer.rpartition(".")[2] in ("expand1", "expand2") for layer in halved)
+    again = sum(given[layer] for layer in halved)
+    assert total(by_graph, "f32").bytes == total(by_module, "f32").bytes + 4 * again
+    assert total(by_graph, "f32").bytes == 2 * total(by_graph, "bf16").bytes
     # The same layers, under the same names, with the same work in each.
     sums = [{}, {}]
     for found, layers in zip(sums, (by_graph, by_module), strict=True):

@@ -79,18 +79,20 @@ def _rewrite(
     given = [conv.input[0]] * len(sizes)
     new: list[NodeProto] = []
     if depthwise:
-        given = [f"{split.name}/input_{number}" for number in range(len(sizes))]
-        new.append(
-            helper.make_node(
-                "Split", [conv.input[0], split.input[1]], given, name=f"{split.name}/input", axis=1
-            )
-        )
+        given = [f"{conv.input[0]}/{number}" for number in range(len(sizes))]
+        name = f"{conv.name}/Split"
+        new.append(helper.make_node("Split", [conv.input[0], split.input[1]], given, name=name, axis=1))
+    # Named like the convolution: runtimes name what they make of a node by its output.
+    kept = {each.name for each in graph.output}
+    made = {
+        old: old if old in kept else f"{conv.output[0]}/{number}" for number, old in enumerate(split.output)
+    }
     start = 0
     for number, size in enumerate(sizes):
         rows = slice(start, start + size)
         names = [_piece(graph, weights[name], rows, pieces) for name in conv.input[1:]]
         name = conv.name if number == 0 else f"{conv.name}_{number}"
-        part = helper.make_node("Conv", [given[number], *names], [split.output[number]], name=name)
+        part = helper.make_node("Conv", [given[number], *names], [made[split.output[number]]], name=name)
         part.attribute.extend(each for each in conv.attribute if each.name != "group")
         part.attribute.append(helper.make_attribute("group", size if depthwise else 1))
         new.append(part)
@@ -98,6 +100,9 @@ def _rewrite(
     nodes = [each for node in graph.node for each in (new if node.name == split.name else [node])]
     del graph.node[:]
     graph.node.extend(node for node in nodes if node.output[0] != conv.output[0])
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = made.get(name, name)
 
 
 def _piece(graph: GraphProto, tensor: TensorProto, rows: slice, pieces: dict[str, Piece]) -> str:

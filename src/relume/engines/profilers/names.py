@@ -60,13 +60,17 @@ def layer_of(node: str) -> str:
     'encoder.0.1.expand1'
     >>> layer_of("/Concat"), layer_of("Reshape_660")
     ('', '')
+    >>> layer_of("/encoder.0.1/expand1/Conv_output_0/1_nchwc")
+    'encoder.0.1.expand1'
     """
     begin = node.find("/")
     if begin < 0:
         return ""
     path = node[begin:].removesuffix("/").removesuffix("/WithoutBiases")
     path = re.sub(r"/[^/]*Fusion$", "", path)
-    return _LAST.sub("", path).strip("/").replace("/", ".")
+    path = _LAST.sub("", path)
+    path = re.sub(r"/[A-Z].*$", "", path)  # operations are capital, modules are not
+    return path.strip("/").replace("/", ".")
 
 
 def kind_of(*names: str) -> str:
