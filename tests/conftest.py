@@ -23,6 +23,11 @@ import pytest
 from relume import bundle, machine
 from relume.bundle import Bundle
 
+# A shell starts what runs in its background deaf to Ctrl-C, and processes inherit it: the tests that send one
+# would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 if not machine.graphics():
     # Triton reads it once, when it is imported: without a GPU its kernels run by the interpreter.
     os.environ.setdefault("TRITON_INTERPRET", "1")
