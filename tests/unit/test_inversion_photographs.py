@@ -42,7 +42,7 @@ def test_runs_are_kept_and_ours_gives_the_picture_back(script: Any, tmp_path: Pa
     photos.mkdir()
     ramp = np.linspace(0, 1, 72, dtype=np.float32)
     image.write(Image(np.stack([np.outer(ramp, ramp)] * 3, axis=2)), photos / "ramp.png")
-    options = ["--photos", photos, "--samplers", "ddim", "--steps", 10, "--scales", 1]
+    options = ["--photos", photos, "--samplers", "ddim", "--steps", 20, "--scales", 1]
     options += ["--engine", "onnx", "--name", "here", "--out", tmp_path / "results"]
     first = script.main([str(each) for each in [*options, "--most", 2]])
     some = json.loads(first.read_text())["runs"]
