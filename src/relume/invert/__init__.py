@@ -29,6 +29,7 @@ __all__ = [
     "invert_sampler",
     "krasnoselskii_mann",
     "naive_inversion",
+    "persistent",
     "relaxation_bound",
 ]
 
@@ -41,6 +42,7 @@ from relume.invert.forward_step import forward_step
 from relume.invert.gradient import gradient
 from relume.invert.inversion import Forward, Inversion
 from relume.invert.krasnoselskii_mann import krasnoselskii_mann, relaxation_bound
+from relume.invert.persistent import persistent
 from relume.invert.sampler import Solver, Trajectory, invert_sampler, naive_inversion
 
 SOLVERS: dict[str, Solver] = {
@@ -50,4 +52,5 @@ SOLVERS: dict[str, Solver] = {
     "adam": adam,
     "anderson": anderson,
     "gradient": gradient,
+    "persistent": persistent,
 }

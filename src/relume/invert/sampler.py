@@ -19,6 +19,7 @@ from relume.errors import UsageError
 from relume.invert.anderson import anderson
 from relume.invert.chain import Link, unroll
 from relume.invert.inversion import Array, Forward, Inversion, gradient_free, relative, rounding
+from relume.invert.persistent import persistent
 
 Form = Literal["eps", "x0"]
 # What refines a path in turn, each from the best that is known: quick steps first, then sure ones.
@@ -58,7 +59,7 @@ def invert_sampler(
     condition: Any = None,
     y: Array = None,
     noise: Noise | None = None,
-    solver: Solver = anderson,
+    solver: Solver | None = None,
     refine: Solver | None = None,
     sweeps: int = 20,
     substeps: int = 10,
@@ -70,7 +71,8 @@ def invert_sampler(
 
     In the first sweep the older answers that a high-order step needs are guessed, by following the flow from
     the known state in ``substeps`` small naive steps for each large one; with them frozen, each step is an
-    equation in one unknown, which ``solver`` solves:
+    equation in one unknown, which ``solver`` solves (``persistent``, and ``anderson`` in refining sweeps, if
+    none is given):
 
     .. math:: F(x_k) = a_k x_k + \ell_k D(x_k, t_k) = x_{k+1} - C_k .
 
@@ -101,9 +103,11 @@ def invert_sampler(
     run = _Run(table, schedule, denoise, picture, condition, y, noise)
     # The errors of all steps reach the result almost undamped, so each gets its part of what is allowed.
     share = max(tolerance / (2 * len(run.links)), rounding(picture))
-    solve = partial(solver, tolerance=share, iterations=iterations)
+    first, solve = (
+        partial(solver or usual, tolerance=share, iterations=iterations) for usual in (persistent, anderson)
+    )
     with gradient_free(picture):
-        best = run.judge(*run.sweep(None, solve, substeps, form), 0, tolerance)
+        best = run.judge(*run.sweep(None, first, substeps, form), 0, tolerance)
         made = 0
 
         def change(path: Array) -> Array:
