@@ -30,7 +30,7 @@ from relume import Restorer, Settings, __version__, image
 from relume.bench.classical import ROWS
 from relume.bench.clock import interleaved, warm_up
 from relume.bench.quality import psnr, ssim
-from relume.bench.report import Report, Row, dump
+from relume.bench.report import Report, Row, dump, load
 from relume.files import placing
 from relume.image import Image
 from relume.nets import build
@@ -70,6 +70,11 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="default: all that this process may use")
     parser.add_argument("--whole", action="store_true", help="run all 300 steps on the photograph itself too")
     parser.add_argument("--quick", action="store_true", help="a small picture and few rounds: does it run?")
+    parser.add_argument(
+        "--quality-only",
+        action="store_true",
+        help="measure no time: put the quality of today into the file that is there",
+    )
     parser.add_argument("--name", default="unnamed", help="name of the machine, for the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
     parser.add_argument("--page", type=Path, help="write the tables between the marks of this page, too")
@@ -354,8 +359,28 @@ def page(story: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def told_of(story: dict[str, Any], target: Path, args: argparse.Namespace) -> Path:
+    """Writes the file and the page."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(story, indent=1, allow_nan=False) + "\n")
+    text = page(story)
+    if args.page is not None:
+        begin, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
+        with placing(args.page, overwrite=True) as part:
+            part.write_text(f"{begin}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    print(text)
+    print(target)
+    return target
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     args = options(argv)
+    target = args.out / f"story--{args.name}--cpu.json"
+    if args.quality_only:
+        story = json.loads(target.read_text(encoding="utf-8"))
+        fast = fastest(rows_of(load(story["report"]), kind="model", steps=1))
+        story["quality"] = {**quality(args, fast), "commit": git("rev-parse", "HEAD")}
+        return told_of(story, target, args)
     side = CHECK_SIDE if args.quick else SIDE
     photo = photograph(args, side)
     wanted = Wanted(model=args.model, steps=tuple(MODES.values()), threads=args.threads)
@@ -372,7 +397,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     sides = [CHECK_SIDE // 2 if args.quick else CHECK_SIDE, *([side] if args.whole else [])]
     check = [check_model(each, threads) for each in sides]
     say("quality")
-    target = args.out / f"story--{args.name}--cpu.json"
     story = {
         "suite": "story",
         "version": __version__,
@@ -393,16 +417,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         # A profile's single operations are many thousands of lines; their sums stand in "convolutions".
         "report": dump(replace(report, profiles=[])),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(story, indent=1, allow_nan=False) + "\n")
-    text = page(story)
-    if args.page is not None:
-        begin, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
-        with placing(args.page, overwrite=True) as part:
-            part.write_text(f"{begin}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    print(text)
-    print(target)
-    return target
+    return told_of(story, target, args)
 
 
 if __name__ == "__main__":
