@@ -312,6 +312,27 @@ def test_an_untrained_tone_net_changes_nothing() -> None:
     torch.testing.assert_close(apply_tone(picture, parameters, 8), picture, rtol=0, atol=1e-6)
 
 
+def test_levels_are_the_quantiles_of_the_reduced_thumbnail() -> None:
+    net, picture = build("tone", {**SMALL["tone"], "points": True}), torch.rand(2, 3, 32, 64)
+    levels = net.points.levels(picture).numpy()
+    small = picture.numpy().reshape(2, 3, 16, 2, 32, 2).mean((3, 5)).reshape(2, 3, -1)
+    planes = np.concatenate([small, small.mean(1, keepdims=True)], axis=1)
+    for place, share in ((0, 0.0), (4, 0.05), (8, 0.5), (12, 0.95), (16, 1.0)):
+        found = np.quantile(planes, share, axis=2, method="nearest")
+        np.testing.assert_allclose(levels[..., place], found, atol=4e-3)
+
+
+def test_points_alone_undo_a_loss_of_contrast() -> None:
+    """With all of its closed answer taken, and nothing else, black and white come back."""
+    net = build("tone", {**SMALL["tone"], "points": True})
+    torch.nn.init.ones_(net.points.share.bias)
+    ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+    flat = 0.3 + 0.4 * ramp
+    found = apply_tone(flat, net(flat), 8)
+    assert (flat - ramp).abs().max() > 0.25
+    torch.testing.assert_close(found, ramp, rtol=0, atol=0.03)
+
+
 def test_tone_needs_no_certain_size() -> None:
     net = stirred("tone")
     for height, width in ((16, 16), (17, 33), (64, 48)):

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from relume.degrade import Recipe
 
 _EPILOG = """\
-recipes: old-photo, five-families, structure, surface, tone. Damages: fading, blur, low-contrast, noise,
-scratches, cracks, speckle, resample, jpeg, dust, folds, uneven-fading, tears, flaking, scuffs. The same
-picture, options and seed give the same bytes.
+recipes: old-photo, five-families, structure, surface, tone. Damages: fading, levels, blur, low-contrast,
+noise, scratches, cracks, speckle, resample, jpeg, dust, folds, uneven-fading, tears, flaking, scuffs. The
+same picture, options and seed give the same bytes.
 """
 
 

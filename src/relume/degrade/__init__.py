@@ -19,6 +19,7 @@ from relume.degrade.fading import Fading
 from relume.degrade.flaking import Flaking
 from relume.degrade.folds import Folds
 from relume.degrade.jpeg import Jpeg
+from relume.degrade.levels import Levels
 from relume.degrade.noise import Noise, Speckle
 from relume.degrade.recipes import RECIPES, Recipe, recipe
 from relume.degrade.resample import Blur, LowContrast, Resample
@@ -31,6 +32,7 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
     kind.name: kind
     for kind in (
         Fading,
+        Levels,
         Blur,
         LowContrast,
         Noise,

@@ -1,6 +1,6 @@
 r"""The tone net: from a thumbnail to one smooth colour transform for the whole photograph."""
 
-__all__ = ["ToneNet", "ToneConfig", "apply_tone"]
+__all__ = ["BlackAndWhite", "ToneNet", "ToneConfig", "apply_tone"]
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,12 +15,63 @@ class ToneConfig:
 
     ``width`` counts hidden units, ``bins`` those of its histograms, ``knots`` those of each channel's curve;
     ``channels`` are the widths of its convolutions, each of which halves the thumbnail (none: colours alone).
+    With ``points`` it also reads black and white points off the sorted brightness.
     """
 
     width: int = 256
     bins: int = 16
     knots: int = 16
     channels: tuple[int, ...] = ()
+    points: bool = False
+
+
+# Shares of a thumbnail's pixels below each level that is read off it; and which of them are black and white.
+_QUANTILES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
+_BLACK, _WHITE = 1, -2
+
+
+class BlackAndWhite(nn.Module):
+    """What histograms tell only by their empty bins: between which levels a picture lies.
+
+    Its answer to a flat picture is known in closed form, slopes 1/(white − black) and the start
+    −black/(white − black). The net says how much of it to take; at first nothing.
+    """
+
+    def __init__(self, width: int, knots: int) -> None:
+        super().__init__()
+        self.knots = knots
+        self.read = nn.Linear(4 * (len(_QUANTILES) + 2), width)
+        self.add = nn.Linear(width, width)
+        self.share = nn.Linear(width, 6)
+        self.silence()
+
+    def silence(self) -> None:
+        """Makes it add nothing."""
+        for layer in (self.add, self.share):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def levels(self, picture: Tensor) -> Tensor:
+        """(B,3,S,S) → (B,4,17): quantiles of the channels and of their mean."""
+        small = nn.functional.avg_pool2d(picture, 2)
+        planes = torch.cat([small, small.mean(1, keepdim=True)], dim=1).flatten(2)
+        count = int(planes.shape[2])
+        ordered = planes.topk(count, dim=2).values
+        return torch.stack([ordered[:, :, round((1 - q) * (count - 1))] for q in _QUANTILES], dim=2)
+
+    def hidden(self, levels: Tensor) -> Tensor:
+        spans = levels[..., [_WHITE, -5]] - levels[..., [_BLACK, 4]]
+        seen = torch.cat([2 * levels - 1, torch.log(spans + 0.02)], dim=2).flatten(1)
+        return self.add(nn.functional.silu(self.read(seen)))
+
+    def stretch(self, levels: Tensor, h: Tensor) -> Tensor:
+        """What is added to the answer (B, 3·knots + 15)."""
+        black, white = levels[:, 3:, _BLACK], levels[:, 3:, _WHITE]
+        span = (white - black).clamp(min=0.05)
+        slope, start = self.share(h).split(3, dim=1)
+        slopes = (slope * -torch.log(span)).repeat_interleave(self.knots, dim=1)
+        starts = start * (-black / span)
+        return torch.cat([slopes, starts, torch.zeros_like(starts).repeat(1, 4)], dim=1)
 
 
 class ToneNet(nn.Module):
@@ -49,11 +100,17 @@ class ToneNet(nn.Module):
         self.out = nn.Linear(config.width, 3 * config.knots + 3 + 9 + 3)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        self.points = BlackAndWhite(config.width, config.knots) if config.points else None
 
     def forward(self, picture: Tensor) -> Tensor:
         seen = torch.cat([self._colours(picture), *self._things(picture)], dim=1)
         h = nn.functional.silu(self.hidden1(self.norm(seen)))
-        return self.out(h + nn.functional.silu(self.hidden2(h)))
+        if self.points is None:
+            return self.out(h + nn.functional.silu(self.hidden2(h)))
+        levels = self.points.levels(picture)
+        h = h + self.points.hidden(levels)
+        h = h + nn.functional.silu(self.hidden2(h))
+        return self.out(h) + self.points.stretch(levels, h)
 
     def _things(self, picture: Tensor) -> list[Tensor]:
         """(B,3,S,S) → nothing, or twice (B, last of ``channels``)."""

@@ -16,6 +16,7 @@ from relume.errors import TrainingError
 from relume.nets import build
 from relume.nets.blocks import Block
 from relume.nets.pix2pix import PatchNet
+from relume.nets.tone import BlackAndWhite
 
 Weights = dict[str, Tensor]
 Learner = tuple[nn.Module, torch.optim.Optimizer]
@@ -171,7 +172,7 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
         raise TrainingError(f"{path} belongs to another net: start from one of the same widths") from error
     for name in grown:
         added = modules[name]
-        if isinstance(added, Block):
+        if isinstance(added, Block | BlackAndWhite):
             added.silence()
     for name, value in net.state_dict().items():
         average[name].copy_(value)
@@ -195,7 +196,7 @@ def _block_of(parameter: str, modules: dict[str, nn.Module]) -> str:
     name = parameter
     while "." in name:
         name = name.rpartition(".")[0]
-        if isinstance(modules[name], Block | PatchNet):
+        if isinstance(modules[name], Block | BlackAndWhite | PatchNet):
             return name
     raise KeyError(parameter)
 

@@ -60,7 +60,7 @@ TRAINABLE: Mapping[str, TrainConfig] = {
     ),
     "photo-tone": TrainConfig(
         net="tone",
-        config={"channels": (32, 64, 128)},
+        config={"channels": (32, 64, 128), "points": True},
         objective="tone",
         pair="tone",
         size=64,

@@ -16,14 +16,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from relume.degrade.batched import degrade_batch
-from relume.degrade.degradation import stack_draws
+from relume.degrade.degradation import Degradation, stack_draws
+from relume.degrade.dust import Dust
 from relume.degrade.fading import LUMA, Fading
+from relume.degrade.jpeg import Jpeg
+from relume.degrade.levels import Levels
+from relume.degrade.noise import Noise, Speckle
 from relume.degrade.recipes import Plan, recipe
+from relume.degrade.resample import Blur, Resample
+from relume.degrade.scratches import Scratches
 from relume.degrade.stains import UnevenFading
 from relume.train.photos import Photos
 
 Batch = dict[str, Tensor]
-_TONE = (Fading, UnevenFading)  # what a colour transform can hope to mend
+_TONE = (Fading, Levels, UnevenFading)  # what a colour transform can hope to mend
+_ALONE: tuple[type[Degradation], ...] = (Blur, Noise, Resample, Jpeg, Jpeg, Speckle, Scratches, Dust)
 Chw = NDArray[np.float32]
 
 
@@ -48,9 +55,21 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
     if rng.random() < 0.5:
         fading = Fading(0.7)
         picture = fading.apply(picture[None], stack_draws([fading.sample(picture.shape, rng)]))[0]
-    name = "surface" if rng.random() < 0.4 else "structure"
+    chance = rng.random()
+    if chance < 0.35:
+        return picture, _few((3, size, size), rng)
+    name = "surface" if chance < 0.6 else "structure"
     plan = recipe(name).sample((3, size, size), rng, severity=float(rng.uniform(0.5, 1.3)), unit=_unit(rng))
     return picture, plan
+
+
+def _few(shape: tuple[int, int, int], rng: np.random.Generator) -> Plan:
+    """One damage, or two: in recipes one is rarely alone, and a net takes each for a sign of the others."""
+    plan: Plan = []
+    for kind in rng.choice(len(_ALONE), 1 + int(rng.random() < 0.4), replace=False):
+        damage = _ALONE[int(kind)](float(rng.uniform(0.3, 1.6)), unit=_unit(rng))
+        plan.append((damage, damage.sample(shape, rng)))
+    return plan
 
 
 def tone_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
@@ -60,9 +79,13 @@ def tone_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw,
     """
     picture = _clean(photos, size, rng, whole=True)
     plan: Plan = []
-    if rng.random() < 0.75:
+    chance = rng.random()
+    if chance < 0.55:
         fading = Fading(float(rng.uniform(0.4, 1.3)))
         plan.append((fading, fading.sample(picture.shape, rng)))
+    if 0.45 < chance < 0.75:  # a third of them faded before
+        levels = Levels(float(rng.uniform(0.3, 1.3)))
+        plan.append((levels, levels.sample(picture.shape, rng)))
     severity = float(rng.uniform(0.1, 0.7))
     return picture, plan + recipe("structure").sample((3, size, size), rng, severity=severity, unit=0.4)
 
