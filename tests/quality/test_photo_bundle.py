@@ -61,6 +61,20 @@ def test_the_bundled_example_comes_back(restorer: Restorer) -> None:
 
 
 @pytest.mark.quality
+def test_lost_contrast_comes_back(restorer: Restorer) -> None:
+    """Flat photographs whose damage no recipe of relume's drew."""
+    if not PHOTOS.is_dir():
+        pytest.skip("the validation photographs are not beside this checkout")
+    gains = []
+    for path in sorted(PHOTOS.glob("*"))[::8]:
+        clean = colour(image.read(path).pixels)
+        flat = (0.2 + 0.55 * clean).astype(np.float32)
+        gains.append(psnr(restorer.restore(image.from_array(flat)).image.pixels, clean) - psnr(flat, clean))
+    assert np.mean(gains) > 4, f"{np.mean(gains):+.2f} dB"
+    assert np.quantile(gains, 0.1) > 0, "a tenth of the photographs lost by it"
+
+
+@pytest.mark.quality
 def test_held_out_photographs_come_back(restorer: Restorer) -> None:
     if not PHOTOS.is_dir():
         pytest.skip("the validation photographs are not beside this checkout")

@@ -358,7 +358,7 @@ class TestTone:
 
     def test_small_changes_are_not_made_and_large_ones_are(self) -> None:
         small = np.full((64, 64, 3), 0.5, np.float32)
-        for offset, amount in [(0.01, 0.0), (0.035, 0.5), (0.2, 1.0)]:
+        for offset, amount in [(0.02, 0.0), (0.045, 0.5), (0.2, 1.0)]:
             shift = replace(ToneTransform.identity(), offset=np.full(3, offset), amount=1.0)
             trusted = cautious(shift, small)
             assert abs(trusted.amount - amount) < 1e-5
@@ -387,11 +387,16 @@ class TestTone:
             assert apply_transform(picture, colour(stronger, picture, "keep")) is picture
         assert colour(stronger, colourful, "revive") == colour(stronger, colourful, "neutral") == stronger
 
-    def test_a_weaker_tint_is_let_through(self) -> None:
+    @pytest.mark.parametrize(("share", "left"), [(0.9, 0.9), (0.5, 0.7), (0.0, 0.7)])
+    def test_a_weaker_tint_is_let_through_and_none_is_not(self, share: float, left: float) -> None:
         sepia = prints()[1]
-        bleach = replace(ToneTransform.identity(), matrix=0.5 * np.eye(3) + 0.5 * np.tile(LUMA, (3, 1)))
-        revived = apply_transform(sepia, colour(replace(bleach, amount=1.0), sepia, "revive"))
-        assert tinted(revived)[1] == pytest.approx(tinted(sepia)[1] / 2, rel=0.05)
+        bleach = replace(
+            ToneTransform.identity(),
+            matrix=share * np.eye(3) + (1 - share) * np.tile(LUMA, (3, 1)),
+            amount=1.0,
+        )
+        revived = apply_transform(sepia, colour(bleach, sepia, "revive"))
+        assert tinted(revived)[1] == pytest.approx(left * tinted(sepia)[1], rel=0.05)
 
     def test_a_thumbnail_keeps_the_mean(self) -> None:
         picture = np.random.default_rng(0).random((130, 300, 3), dtype=np.float32)
