@@ -39,11 +39,11 @@ class Coefficients(NamedTuple):
 
 
 COEFFICIENTS = Coefficients(
-    spread=0.1673,
-    residual=0.2152,
+    spread=0.1743,
+    residual=0.1989,
     damage=0.0,
-    activity=0.0774,
-    model="6693f6e59a8852329163b221e73cf8f4cd8d00baae007c51a9bd51e699868e36",
+    activity=0.0778,
+    model="adaa5a33cf991583a42b5dcec1a5a2de143f963fd867204e00290421281fb905",
 )
 
 
