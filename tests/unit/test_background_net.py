@@ -460,3 +460,18 @@ def test_the_command_exports_one_checkpoint_as_xray(
 
     monkeypatch.setattr("relume.train.export_xray.export_xray", remember)
     assert main(["export", str(checkpoint.parent), "-o", str(tmp_path / "made")]) == 0
+
+
+def test_a_reflection_is_light_and_part_of_it_goes_round_the_sample() -> None:
+    """Samples stay as they are; the background gets a spot, and the image is brighter for it."""
+    plain, bright = (
+        Micrographs(size=32, batch=16, seed=3, kept=16, known=0.0, reflections=share)[0]
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(plain["clean"], bright["clean"])
+    light = (bright["target"] - plain["target"]).flatten(1)
+    light = light - light.min(1, keepdim=True).values
+    assert (light.max(1).values > 0.02).float().mean() > 0.8 and light.max() < 0.55
+    assert (light.median(1).values < 0.3 * light.max(1).values).all()  # a spot, and not the frame
+    means = [each["seen"].mean() for each in (plain, bright)]
+    assert means[1] > means[0]

@@ -45,7 +45,7 @@ class TrainConfig:
         return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * left
 
 
-_BACKGROUND = {"channels": 4, "widths": (16, 32, 64, 128, 160), "uncertain": True}
+_BACKGROUND = {"channels": 4, "widths": (24, 48, 96, 160, 224), "uncertain": True}
 
 TRAINABLE: Mapping[str, TrainConfig] = {
     "photo": TrainConfig(
@@ -129,12 +129,12 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         pair="simulated",
         size=64,
         batch=16,
-        steps=4_000,
+        steps=30_000,
         lr=2e-3,
         warmup=200,
-        decay=0.5,
+        decay=0.6,
         ema=0.998,
-        settings={"gan": 0.002, "join": 3_000},
+        settings={"fourier": 10.0, "gan": 0.002, "join": 24_000},
     ),
     # The same for one instrument: a short run on its own references, from the net above.
     "xray-references": TrainConfig(

@@ -27,7 +27,8 @@ from relume.degrade.phantoms import HELD_OUT, KINDS
 
 _FULL = 512  # pixels of the camera that the simulator's ranges are about
 _PAINTED = 2  # how much finer lights and samples are painted than they are used
-STAIRS = 0.07  # share of samples that are stairs of optical depth, as in a wedge
+STAIRS = 0.14  # share of samples that are stairs of optical depth, as in a wedge
+REFLECTIONS = 0.1  # share of images with a bright reflection within the microscope
 _KINDS = tuple(kind for kind in KINDS if kind not in HELD_OUT)
 Plane = NDArray[np.float32]
 Lights = Sequence[Plane]
@@ -48,6 +49,17 @@ def _stairs(size: int, rng: np.random.Generator) -> Plane:
         depths = np.sort(depths)
     edges = np.sort(rng.uniform(along.min(), along.max(), len(depths) - 1))
     return np.asarray(np.exp(-depths[np.searchsorted(edges, along)]), np.float32)
+
+
+def _reflection(size: int, rng: np.random.Generator) -> Plane:
+    """A bright spot with a ring round it, 1 at most: light that came by another way."""
+    line = (2 * np.arange(size) + 1) / size - 1
+    middle, flat = rng.normal(0, 0.3, 2), rng.uniform(0.7, 1.4)
+    radius = np.hypot((line[:, None] - middle[0]) * flat, (line[None, :] - middle[1]) / flat)
+    core, ring = rng.uniform(0.03, 0.15), rng.uniform(0.08, 0.35)
+    spot = np.exp(-((radius / core) ** 2))
+    spot += rng.uniform(0, 1) * np.exp(-(((radius - ring) / (0.4 * ring)) ** 2))
+    return np.asarray(spot / spot.max(), np.float32)
 
 
 def painted(
@@ -84,6 +96,7 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         lights: log B of measured references; simulated sessions without.
         kept: lights and samples that wait in the window.
         fresh: of each, how many are new at every step.
+        reflections: share of images with a bright reflection; measured lights have their own.
         known: share of images whose fixed map is known and divided out.
         seeds: the sessions.
         kinds: the samples.
@@ -99,12 +112,14 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         process: int = 0,
         lights: Lights = (),
         kept: int = 256,
-        fresh: int = 1,
+        fresh: int = 2,
         known: float = 0.4,
         seeds: Sequence[int] = TRAIN,
         kinds: Sequence[str] = _KINDS,
         stairs: float = STAIRS,
+        reflections: float = REFLECTIONS,
     ) -> None:
+        self.reflections = reflections
         self.size, self.batch, self.seed, self.process = size, batch, seed, process
         self.lights, self.kept, self.fresh, self.known = list(lights), kept, fresh, known
         self.seeds, self.kinds, self.stairs = seeds, tuple(kinds), stairs
@@ -119,7 +134,13 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         else:
             light = np.stack([_turned(window[int(i)][0], rng) for i in self._chosen(rng, window)])
         known = (rng.random(self.batch) < self.known).astype(np.float32)
-        return pairs(light, clean, known, rng)
+        stray = np.zeros_like(light)
+        if self.reflections and not self.lights:
+            for i in np.flatnonzero(rng.random(self.batch) < self.reflections):
+                spot = _reflection(self.size, rng)
+                light[i] += rng.uniform(0, 0.5) * spot
+                stray[i] += rng.uniform(0, 0.8) * spot
+        return pairs(light, clean, known, rng, stray)
 
     def _chosen(self, rng: np.random.Generator, window: dict[int, tuple[Plane, Plane]]) -> NDArray[np.int64]:
         return rng.choice(np.fromiter(window, np.int64), self.batch, replace=len(window) < self.batch)
@@ -143,10 +164,16 @@ def _turned(plane: Plane, rng: np.random.Generator) -> Plane:
     return turned.T if rng.random() < 0.5 else turned
 
 
-def pairs(light: Plane, clean: Plane, known: Plane, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Images of lights log B behind samples T, (B,H,W) each; the maps of those that are ``known`` are out."""
+def pairs(
+    light: Plane, clean: Plane, known: Plane, rng: np.random.Generator, stray: Plane | float = 0.0
+) -> dict[str, Tensor]:
+    """Images of lights log B behind samples T, (B,H,W) each; the maps of those that are ``known`` are out.
+
+    ``stray`` is light that did not go through the sample, in units of what did, in the mean.
+    """
     fixed = known[:, None, None] * fine_pattern(light)
-    seen = _exposed(np.exp(light) * clean, rng) / np.exp(fixed)
+    through = np.exp(light) * clean
+    seen = _exposed(through + stray * through.mean((1, 2), keepdims=True), rng) / np.exp(fixed)
     target = network_target(np.exp(light - fixed))
     planes = {
         "x": channels(network_input(np.maximum(seen, 1e-6)), known),

@@ -109,6 +109,7 @@ class _Micrographs:
             known=self.known[1],
             seeds=VALIDATION,
             stairs=0.0,
+            reflections=0.0,
         )[0]
         net = build(c.net, c.config)
         net.load_state_dict({name: value.cpu() for name, value in average.items()})
