@@ -7,8 +7,9 @@ of the part which overlaps at each shift, so that its height says how well the t
 Source: Padfield, *Masked object registration in the Fourier domain*, 2012.
 """
 
-__all__ = ["GATE", "Details", "Link", "link"]
+__all__ = ["GATE", "Details", "Link", "details", "link", "register"]
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,11 @@ from .overlap import shared
 
 GATE = 0.5
 """The correlation from which on a measured shift is believed."""
+_NEAR_GATE = 0.3  # the same for a shift of few pixels, near one that is believed
+_NEAR = 4  # pixels: how far from it a finer one is looked for
+_NARROWEST = 5  # pixels: a local mean over fewer leaves nothing
 _DARK = 0.5  # of the median light, in the pattern
+_CLIMB = 8  # pixels at most from the surest shift to the best one
 _SAMPLE = 48  # tiles from which the common pattern is taken
 
 
@@ -35,15 +40,19 @@ class Link(NamedTuple):
 class Details(Looks):
     """What is fine in the tiles and their own, with a cache of its own.
 
+    Args:
+        looks: the tiles.
+        width: of the local mean that is taken off, in pixels; a sixteenth of a tile's side without.
+
     Attributes:
         mask: (H,W), 1 where there is light, 0 near dark corners.
     """
 
-    def __init__(self, looks: Looks) -> None:
+    def __init__(self, looks: Looks, width: int | None = None) -> None:
         from scipy.ndimage import uniform_filter
 
         self._from = looks
-        self._width = max(7, min(looks.shape) // 16) | 1
+        self._width = width or _widest(looks)
         chosen = range(0, len(looks), -(-len(looks) // _SAMPLE))
         light = np.median(np.stack([looks[i] - np.median(looks[i]) for i in chosen]), axis=0)
         self._common = np.median(np.stack([self._fine(looks[i]) for i in chosen]), axis=0)
@@ -57,12 +66,44 @@ class Details(Looks):
         return np.asarray(np.clip(fine, -limit, limit), np.float32)
 
     def _fine(self, look: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """Smoothed by a 256th of a tile's side, less the mean over a sixteenth of it."""
+        """Smoothed by a 256th of a tile's side, less the mean over the width."""
         from scipy.ndimage import gaussian_filter, uniform_filter
 
         own = np.clip(look - np.median(look), -1.5, 1.5).astype(np.float32)
         smooth = gaussian_filter(own, max(1.0, min(look.shape) / 256))
         return np.asarray(smooth - uniform_filter(own, self._width), np.float32)
+
+
+def _widest(looks: Looks) -> int:
+    return max(7, int(min(looks.shape)) // 16) | 1
+
+
+def details(looks: Looks) -> list[Details]:
+    """What is fine on up to three scales, the coarsest first: see :func:`register`."""
+    widest = _widest(looks)
+    widths = [widest, *(w for w in (widest // 2 | 1, widest // 4 | 1) if _NARROWEST <= w < widest)]
+    return [Details(looks, width) for width in widths]
+
+
+def register(
+    scales: Sequence[Details], expected: tuple[float, float], radius: int, pair: tuple[int, int]
+) -> Link:
+    """The shift on the coarsest scale, refined on finer ones as long as they show it too.
+
+    A local mean over as much as two tiles share takes in what only one of them has: such a shift is found
+    surely, and is wrong by half a pixel and more. A narrow mean is exact where fine content stands out of
+    the noise. The correlation is that of the coarsest scale.
+    """
+    i, j = pair
+    found = link(scales[0][i], scales[0][j], scales[0].mask, expected, radius, pair)
+    for scale in scales[1:]:
+        if found.ncc < GATE:
+            break
+        near = link(scale[i], scale[j], scale.mask, found.offset, _NEAR, pair)
+        if near.ncc < _NEAR_GATE:
+            break
+        found = found._replace(offset=near.offset)
+    return found
 
 
 def link(
@@ -86,7 +127,8 @@ def link(
     ncc, count = _correlation(a, b, mask[area.here], mask[area.there], start, radius)
     # Small overlaps correlate by chance: the surest shift is taken, not the highest.
     sure = np.where(count >= 0.25 * np.median(count), ncc * np.sqrt(count), -np.inf)
-    y, x = np.unravel_index(int(np.argmax(sure)), sure.shape)
+    peak = np.unravel_index(int(np.argmax(sure)), sure.shape)
+    y, x = _top(ncc, int(peak[0]), int(peak[1]))
     if not (0 < y < 2 * radius and 0 < x < 2 * radius):
         return Link(*pair, expected, 0.0)
     dy, dx = _vertex(ncc[y - 1 : y + 2, x]), _vertex(ncc[y, x - 1 : x + 2])
@@ -114,6 +156,22 @@ def _correlation(
     count = np.maximum(np.rint(n), 1.0)
     spread = np.maximum(saa - sa * sa / count, 1e-12) * np.maximum(sbb - sb * sb / count, 1e-12)
     return (sab - sa * sb / count) / np.sqrt(spread), count
+
+
+def _top(ncc: Field, y: int, x: int) -> tuple[int, int]:
+    """The local maximum above (y, x).
+
+    Where the content is smooth, the surest shift lies a pixel or two on the side of the larger overlap.
+    """
+    for _ in range(_CLIMB):
+        top, left = max(0, y - 1), max(0, x - 1)
+        around = ncc[top : y + 2, left : x + 2]
+        best = np.unravel_index(int(np.argmax(around)), around.shape)
+        higher = top + int(best[0]), left + int(best[1])
+        if higher == (y, x):
+            break
+        y, x = higher
+    return y, x
 
 
 def _vertex(three: Field) -> float:

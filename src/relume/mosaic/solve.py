@@ -16,7 +16,7 @@ from .balance import Balance, Gauge, Prior, balance, equations
 from .looks import Field, Looks
 from .overlap import Places, neighbours
 from .places import places
-from .registration import GATE, Details, Link, link
+from .registration import GATE, Link, details, register
 from .repeats import repeats
 from .work import Work
 
@@ -107,14 +107,12 @@ def _links(looks: Looks, nominal: Places, radius: int, work: Work | None, tell: 
     pairs = neighbours(nominal, looks.shape, least=4, grow=radius)
     if all(pair in known for pair in pairs):
         return [known[pair] for pair in pairs]
-    fine = Details(looks)
+    scales = details(looks)
     found = []
     for number, (i, j) in enumerate(pairs):
         if (i, j) not in known:
             apart = nominal[j] - nominal[i]
-            known[i, j] = link(
-                fine[i], fine[j], fine.mask, (float(apart[0]), float(apart[1])), radius, (i, j)
-            )
+            known[i, j] = register(scales, (float(apart[0]), float(apart[1])), radius, (i, j))
             if work is not None:
                 work.add(known[i, j])
         found.append(known[i, j])
