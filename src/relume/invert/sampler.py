@@ -71,8 +71,8 @@ def invert_sampler(
 
     In the first sweep the older answers that a high-order step needs are guessed, by following the flow from
     the known state in ``substeps`` small naive steps for each large one; with them frozen, each step is an
-    equation in one unknown, which ``solver`` solves (``persistent``, and ``anderson`` in refining sweeps, if
-    none is given):
+    equation in one unknown, which ``solver`` solves (``persistent`` if none is given, and ``anderson`` for
+    samplers of high order):
 
     .. math:: F(x_k) = a_k x_k + \ell_k D(x_k, t_k) = x_{k+1} - C_k .
 
@@ -103,11 +103,11 @@ def invert_sampler(
     run = _Run(table, schedule, denoise, picture, condition, y, noise)
     # The errors of all steps reach the result almost undamped, so each gets its part of what is allowed.
     share = max(tolerance / (2 * len(run.links)), rounding(picture))
-    first, solve = (
-        partial(solver or usual, tolerance=share, iterations=iterations) for usual in (persistent, anderson)
-    )
+    # Of a high order the first path is a guess, and not worth more: it is refined.
+    usual = persistent if run.first_order else anderson
+    solve = partial(solver or usual, tolerance=share, iterations=iterations)
     with gradient_free(picture):
-        best = run.judge(*run.sweep(None, first, substeps, form), 0, tolerance)
+        best = run.judge(*run.sweep(None, solve, substeps, form), 0, tolerance)
         made = 0
 
         def change(path: Array) -> Array:
