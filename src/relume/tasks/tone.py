@@ -29,9 +29,9 @@ TONES: tuple[Tone, ...] = get_args(Tone)
 THUMBNAIL = 64  # what the tone net was trained on
 
 # A mean change below DOUBT is within the net's error on photographs that need none, and is not made; from
-# TRUST on it is made in full. Chosen from a grid on 64 held-out photographs of the training folder: against
-# no such caution it gains 2 dB on those damaged by the recipe and 15 dB on clean ones, and loses 1.6 dB where
-# a little contrast alone was lost.
+# TRUST on it is made in full. Chosen from a grid on 64 photographs of the training folder, which the net had
+# seen: against no such caution it gains 2 dB on those damaged by the recipe and 15 dB on clean ones, and
+# loses 1.6 dB where a little contrast alone was lost.
 DOUBT, TRUST = 0.03, 0.06
 
 # Share of a picture's colour that its brightness does not explain: below the first it is a tinted black-and-
