@@ -191,7 +191,18 @@ def mixture(x: Picture, r: Random) -> Picture:
     return x
 
 
-FAMILIES: tuple[Family, ...] = (*TONE, *CAPTURE, *SURFACE, mixture)
+def scanned(x: Picture, r: Random) -> Picture:
+    """One or two of the surface, and then a scanner's soft lens and its JPEG: marks as soft as the picture."""
+    for number in r.choice(len(SURFACE), int(r.integers(1, 3)), replace=False):
+        x = SURFACE[int(number)](x, r)
+    soft = cv2.GaussianBlur(x, (0, 0), r.uniform(0.6, 1.2))
+    _, file = cv2.imencode(
+        ".jpg", np.rint(soft[..., ::-1] * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90]
+    )
+    return fit(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1] / np.float32(255))
+
+
+FAMILIES: tuple[Family, ...] = (*TONE, *CAPTURE, *SURFACE, mixture, scanned)
 
 
 def measured(family: Family, number: int, files: Sequence[Path], restorer: Restorer) -> list[list[float]]:

@@ -116,17 +116,27 @@ def test_a_cameras_numbering_is_no_photograph(pattern: str) -> None:
 
 
 def test_mixed_folders_hold_out_a_few_and_not_a_whole_camera() -> None:
-    files = [*(Path(f"IMG_{i}.jpg") for i in range(500)), *crops(20)]
-    for seed in range(5):
-        held = split_photos(files, seed=seed)[1]
-        assert 28 <= len(held) <= 30
+    for first in range(0, 5000, 1000):
+        files = [*(Path(f"IMG_{i}.jpg") for i in range(first, first + 500)), *crops(20)]
+        assert 28 <= len(split_photos(files)[1]) <= 30
 
 
-def test_the_split_depends_on_the_seed_and_not_on_the_order() -> None:
+def test_names_alone_decide_and_neither_order_nor_folder() -> None:
     files = crops(60)
     shuffled = [files[i] for i in np.random.default_rng(1).permutation(len(files))]
     assert split_photos(files) == split_photos(shuffled)
-    assert split_photos(files, seed=0) != split_photos(files, seed=1)
+    elsewhere = split_photos([Path("/elsewhere") / path for path in files])
+    assert [[path.name for path in side] for side in elsewhere] == [
+        [path.name for path in side] for side in split_photos(files)
+    ]
+    assert split_photos(files)[1] != files[: len(split_photos(files)[1])], "they are drawn, not the first ones"
+
+
+@pytest.mark.parametrize("left_out", [0, 30, 300])
+def test_a_stage_that_leaves_photographs_out_learns_nothing_that_an_earlier_one_held_out(left_out: int) -> None:
+    files = crops(400)
+    held = set(split_photos(files)[1])
+    assert not held & set(split_photos(files[left_out:])[0])
 
 
 def test_an_only_photograph_is_learnt_from() -> None:

@@ -340,6 +340,18 @@ def test_faded_holds_the_damage_to_tone_and_no_other(photos: Photos) -> None:
     assert torch.equal(plain["faded"], plain["clean"])
 
 
+def test_a_scanner_softens_marks_as_well_as_pictures_in_about_half_of_the_pairs(photos: Photos) -> None:
+    """A net that only meets marks sharper than what they lie on looks for sharpness, and no scan has it."""
+    soft, marked = 0, 0
+    for seed in range(300):
+        _, plan = PAIRS["photo"](photos, 32, np.random.default_rng(seed))
+        marks = [place for place, (damage, _) in enumerate(plan) if damage.structured]
+        if marks:
+            marked += 1
+            soft += any(damage.name in ("blur", "resample") for damage, _ in plan[marks[-1] + 1 :])
+    assert marked > 150 and 0.4 < soft / marked < 0.75
+
+
 @pytest.mark.parametrize("conditional", [True, False])
 def test_the_original_system_predicts_the_noise(conditional: bool) -> None:
     count = 40

@@ -55,12 +55,28 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
     if rng.random() < 0.5:
         fading = Fading(0.7)
         picture = fading.apply(picture[None], stack_draws([fading.sample(picture.shape, rng)]))[0]
-    chance = rng.random()
-    if chance < 0.35:
-        return picture, _few((3, size, size), rng)
-    name = "surface" if chance < 0.6 else "structure"
-    plan = recipe(name).sample((3, size, size), rng, severity=float(rng.uniform(0.5, 1.3)), unit=_unit(rng))
-    return picture, plan
+    shape, chance = (3, size, size), rng.random()
+    if chance < 0.2:
+        plan = _few(shape, rng)
+    else:
+        name = "surface" if chance < 0.5 else "structure"
+        plan = recipe(name).sample(shape, rng, severity=float(rng.uniform(0.5, 1.3)), unit=_unit(rng))
+    return picture, plan + _scanned(shape, rng)
+
+
+def _scanned(shape: tuple[int, int, int], rng: np.random.Generator) -> Plan:
+    """What a scanner makes soft, marks and picture alike.
+
+    Without it every mark is sharper than what it lies on, and a net that learned to look for that finds next
+    to none on a real scan.
+    """
+    chances: tuple[tuple[type[Degradation], float], ...] = ((Blur, 0.45), (Resample, 0.25), (Jpeg, 0.25))
+    plan: Plan = []
+    for kind, chance in chances:
+        if rng.random() < chance:
+            damage = kind(float(rng.uniform(0.3, 1.2)), unit=1.0)
+            plan.append((damage, damage.sample(shape, rng)))
+    return plan
 
 
 def _few(shape: tuple[int, int, int], rng: np.random.Generator) -> Plan:

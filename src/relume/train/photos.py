@@ -6,6 +6,7 @@ as the original system split it: 16,595 for training and 7,113 for testing, of 2
 
 __all__ = ["Photos", "find_photos", "is_utkface", "split_photos"]
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -52,34 +53,37 @@ def is_utkface(files: Sequence[Path]) -> bool:
     return named > 0.95 * len(files)
 
 
-def split_photos(files: Sequence[Path], *, seed: int = 0) -> tuple[list[Path], list[Path]]:
+def split_photos(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Split into training and held-out files.
 
     UTKFace is split 70 to 30 as the original system did (rounded as theirs: 16,595 of 23,708). Other folders
     hold out 5 %, at most about 64, and never their only photograph. Files that share a name up to the last
     ``_`` are crops of one photograph and never fall on both sides, unless so many share it that the number
-    behind it must be a camera's. The order of ``files`` does not matter.
+    behind it must be a camera's. Neither the order of ``files`` nor any seed matters: names alone decide, so
+    that a later stage of training on the same folder learns from nothing that an earlier one held out.
     """
     files = sorted(files, key=lambda path: (path.name, str(path)))
     if is_utkface(files):
-        order = np.random.default_rng(seed).permutation(len(files))
+        drawn = sorted(files, key=lambda path: _lot(path.name))
         cut = int(len(files) * 0.7)
-        return [files[i] for i in order[:cut]], [files[i] for i in order[cut:]]
+        return drawn[:cut], drawn[cut:]
     groups: dict[str, list[Path]] = {}
     shared = Counter(_photograph(path) for path in files)
     for path in files:
         name = _photograph(path)
         groups.setdefault(name if shared[name] <= _MOST_CROPS else str(path), []).append(path)
-    names = sorted(groups)
     held: list[Path] = []
-    taken: set[str] = set()
-    for i in np.random.default_rng(seed).permutation(len(names)):
-        if len(held) >= min(64, max(1, len(files) // 20)) or len(taken) >= len(names) - 1:
+    for name in sorted(groups, key=lambda name: _lot(Path(name).name))[: len(groups) - 1]:
+        if len(held) >= min(64, max(1, len(files) // 20)):
             break
-        held += groups[names[i]]
-        taken.add(names[i])
+        held += groups[name]
     out = set(held)
     return [path for path in files if path not in out], held
+
+
+def _lot(name: str) -> bytes:
+    """A number that looks drawn, the same for one name on every machine."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 def _photograph(path: Path) -> str:

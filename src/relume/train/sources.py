@@ -50,7 +50,7 @@ class _Photographs:
         if data is None:
             raise TrainingError("there is nothing to learn from: name a folder of photographs (--data)")
         self.config = config
-        training, held_out = split_photos(find_photos(data, exclude=config.exclude), seed=config.seed)
+        training, held_out = split_photos(find_photos(data, exclude=config.exclude))
         self.training, self.held = (self._opened(files, report) for files in (training, held_out))
         self.old = self._opened(find_photos(old), report) if old is not None else None
         if not len(self.training):
