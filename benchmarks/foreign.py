@@ -192,7 +192,7 @@ def mixture(x: Picture, r: Random) -> Picture:
 
 
 def scanned(x: Picture, r: Random) -> Picture:
-    """One or two of the surface, and then a scanner's soft lens and its JPEG: marks as soft as the picture."""
+    """One or two of the surface, then a soft scan as JPEG: marks no sharper than the picture."""
     for number in r.choice(len(SURFACE), int(r.integers(1, 3)), replace=False):
         x = SURFACE[int(number)](x, r)
     soft = cv2.GaussianBlur(x, (0, 0), r.uniform(0.6, 1.2))

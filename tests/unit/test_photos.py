@@ -129,11 +129,15 @@ def test_names_alone_decide_and_neither_order_nor_folder() -> None:
     assert [[path.name for path in side] for side in elsewhere] == [
         [path.name for path in side] for side in split_photos(files)
     ]
-    assert split_photos(files)[1] != files[: len(split_photos(files)[1])], "they are drawn, not the first ones"
+    assert split_photos(files)[1] != files[: len(split_photos(files)[1])], (
+        "they are drawn, not the first ones"
+    )
 
 
 @pytest.mark.parametrize("left_out", [0, 30, 300])
-def test_a_stage_that_leaves_photographs_out_learns_nothing_that_an_earlier_one_held_out(left_out: int) -> None:
+def test_a_stage_with_fewer_photographs_learns_from_none_that_were_held_out(
+    left_out: int,
+) -> None:
     files = crops(400)
     held = set(split_photos(files)[1])
     assert not held & set(split_photos(files[left_out:])[0])
