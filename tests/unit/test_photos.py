@@ -222,6 +222,15 @@ def test_whole_takes_most_of_the_photograph(ramp: Photos) -> None:
     assert min(scales) * 16 >= 0.65 * 60 and max(scales) * 16 <= 1.05 * 60
 
 
+@pytest.mark.parametrize("zoom", [1.5, 2.0, 3.0, 100.0])
+def test_an_enlarged_crop_is_as_much_smoother(ramp: Photos, zoom: float) -> None:
+    for seed in range(10):
+        crop = ramp.crop(24, np.random.default_rng(seed), zoom=zoom) * 255
+        assert crop.shape == (24, 24, 3)
+        down = np.diff(crop[4:-4, 4:-4, 1], axis=0).mean() / 4
+        assert down == pytest.approx(max(1, round(24 / zoom)) / 24 if zoom < 24 else 0, abs=0.03)
+
+
 def test_the_same_seed_crops_the_same(ramp: Photos) -> None:
     one, two = (ramp.crop(24, np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one, two)

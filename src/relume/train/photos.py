@@ -118,18 +118,23 @@ class Photos:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def crop(self, size: int, rng: np.random.Generator, *, whole: bool = False) -> NDArray[np.float32]:
+    def crop(
+        self, size: int, rng: np.random.Generator, *, whole: bool = False, zoom: float = 1.0
+    ) -> NDArray[np.float32]:
         """A random square crop, size×size×3 float32 in [0,1], mirrored half of the time.
 
         Half of the crops are taken larger and reduced, so that detail comes at several scales; ``whole``
-        always takes most of the photograph.
+        always takes most of the photograph. With ``zoom`` above 1 a part of that side is enlarged so many
+        times, and is as smooth as a large scan.
         """
         picture = self.pictures[int(rng.integers(len(self.pictures)))]
         h, w = picture.shape[:2]
         largest = min(h, w)
         smallest = min(size, largest) if not whole else max(1, int(0.7 * largest))
         side = smallest
-        if whole or rng.random() < 0.5:
+        if zoom > 1:
+            side = max(1, min(largest, round(size / zoom)))
+        elif whole or rng.random() < 0.5:
             side = int(rng.integers(smallest, largest + 1))
         top, left = int(rng.integers(h - side + 1)), int(rng.integers(w - side + 1))
         cut = picture[top : top + side, left : left + side]
