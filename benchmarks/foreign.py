@@ -1,6 +1,7 @@
 """What becomes of damage that relume's recipes do not draw?
 
-Twenty-one families by OpenCV and numpy alone, and mixtures of two to five of them, on held-out photographs.
+Twenty-one families by OpenCV and numpy alone, mixtures of two to five of them, and marks that a scan made
+soft, on held-out photographs.
 The ranges were chosen once. A forerunner of this script showed that plain loss of contrast was not mended,
 and the embedded model has learned from such damage since (by other ranges): fade and pale are no blind test.
 For each the PSNR of the damaged and of the restored picture, as they are and after the best gain and offset

@@ -39,11 +39,11 @@ class Coefficients(NamedTuple):
 
 
 COEFFICIENTS = Coefficients(
-    spread=0.1042,
-    residual=0.2146,
-    damage=0.0112,
-    activity=0.0868,
-    model="2df1f76925a56f5a2c2a01eb2a4c0f5a00ff36412be55dca187a4d85d1c7c7ef",
+    spread=0.113,
+    residual=0.2054,
+    damage=0.013,
+    activity=0.0875,
+    model="11dd48fef089b7fb15d17c3568b0e2ab5dc42be23e6a66b87c7321fb239de3d5",
 )
 
 
