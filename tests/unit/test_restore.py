@@ -155,6 +155,27 @@ def test_preserve_keeps_what_is_far_from_the_damage(model: Restorer) -> None:
     assert (kept[30:34, 40:44] == free[30:34, 40:44]).all()
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_what_was_surely_found_is_told_in_a_second_pass(model: Restorer, samples: int) -> None:
+    given = image.from_array(np.random.default_rng(3).random((64, 64, 3), dtype=np.float32))
+    settings = Settings(samples=samples, seed=4)
+    first = model.restore(given, Settings(seed=4))
+    sure = np.asarray(first.mask > np.median(first.mask), np.float32)
+    assert 0 < sure.mean() < 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relume.tasks.restore.SURE", float(np.median(first.mask)))
+        twice = model.restore(given, replace(settings, mask="twice"))
+        told = model.restore(given, replace(settings, mask="twice"), mask=sure)
+        patch.setattr("relume.tasks.restore.SURE", 1.0)
+        nothing = model.restore(given, replace(settings, mask="twice"))
+    by_hand = model.restore(given, settings, mask=sure)
+    np.testing.assert_array_equal(twice.image.pixels, by_hand.image.pixels)
+    np.testing.assert_array_equal(told.image.pixels, by_hand.image.pixels)  # a mask from outside stands
+    np.testing.assert_array_equal(twice.mask, first.mask)
+    assert twice.evaluations == first.evaluations + by_hand.evaluations
+    np.testing.assert_array_equal(nothing.image.pixels, model.restore(given, settings).image.pixels)
+
+
 def test_a_given_mask_reaches_the_net(model: Restorer) -> None:
     given = image.from_array(levels(64, 64))
     nothing, all_of_it = (np.full((64, 64), v, np.float32) for v in (0, 1))

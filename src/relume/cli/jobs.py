@@ -4,7 +4,7 @@ A result stands beside its picture under a name with a suffix, or below the outp
 folder input is kept. No result may fall on another, or on an input that was not asked to be replaced.
 """
 
-__all__ = ["Job", "Wanted", "ending_of", "mask_file", "plan"]
+__all__ = ["FOUND", "Job", "Wanted", "ending_of", "mask_file", "plan"]
 
 import argparse
 import os
@@ -17,6 +17,7 @@ from relume.archive import Shard
 from relume.cli.streams import STREAM
 from relume.errors import NoInput, RelumeError, UsageError
 
+FOUND = ("auto", "twice", "none")  # what --mask says where it names no file
 _HEAD = 65536  # bytes that tell the format of a file
 
 
@@ -245,7 +246,7 @@ def mask_file(job: Job, args: argparse.Namespace) -> Path | None:
     """
     from relume.image import is_picture
 
-    if args.mask in ("auto", "none"):
+    if args.mask in FOUND:
         return None
     given = Path(args.mask)
     if not given.is_dir():

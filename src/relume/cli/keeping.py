@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from relume.archive import Ledger, Work, sweep
-from relume.cli.jobs import Job, mask_file
+from relume.cli.jobs import FOUND, Job, mask_file
 from relume.cli.laps import Laps
 from relume.cli.proof import bytes_of, key_of
 from relume.cli.report import Entry, Report
@@ -141,7 +141,7 @@ def _options(args: argparse.Namespace) -> str:
     facts = {
         "settings": settings,
         **{name: getattr(args, name) for name in writing + beside},
-        "mask": args.mask if args.mask in ("auto", "none") else "given",
+        "mask": args.mask if args.mask in FOUND else "given",
         "save_mask": args.save_mask is not None,
         # Keys are secrets, and a manifest is not.
         "mark": None if args.mark is None else _hash(key_of(args.mark).encode("utf-8", "surrogateescape")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relume.cli.jobs import Job
+from relume.cli.jobs import FOUND, Job
 from relume.cli.streams import STREAM, as_json, write_text
 from relume.errors import UsageError
 
@@ -112,7 +112,7 @@ class Proof:
                 engine=restorer.engine.facts(),
                 settings=settings,
                 restoration=restoration,
-                mask=mask if mask in ("auto", "none") else "given",
+                mask=mask if mask in FOUND else "given",
                 mark=None if self.key is None else MARK,
             )
             signed = facts if self.signing is None else sign(facts, self.signing)

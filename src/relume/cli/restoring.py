@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from relume.archive import Shard
 from relume.cli.invented import WHITE
-from relume.cli.jobs import Wanted
+from relume.cli.jobs import FOUND, Wanted
 from relume.cli.options import add_restoring, count, memory
 from relume.cli.proof import to_stdout
 from relume.cli.streams import STREAM
@@ -24,8 +24,9 @@ def add_restoring_here(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mask",
         default="auto",
-        metavar="auto|none|FILE|DIR",
-        help="where the damage is (white): found by the model, not told, a picture, or a folder of pictures "
+        metavar="auto|twice|none|FILE|DIR",
+        help="where the damage is (white): found by the model; found, and told to it in a second pass (twice "
+        "the time, removes more); not told; a picture, or a folder of pictures "
         "named like the inputs or NAME-mask.png",
     )
     group.add_argument(
@@ -118,13 +119,13 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     """
     from relume.tasks import Settings
 
-    if args.mask not in ("auto", "none") and not Path(args.mask).exists():
+    if args.mask not in FOUND and not Path(args.mask).exists():
         raise UsageError(f"--mask {args.mask}: there is no such file or folder")
     return Settings(
         steps=args.steps,
         seed=args.seed,
         fidelity=args.fidelity,
-        mask="none" if args.mask == "none" else "auto",
+        mask=args.mask if args.mask in FOUND else "auto",
         preserve=args.preserve,
         tone=args.tone,
         strength=args.strength,

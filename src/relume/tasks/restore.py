@@ -46,6 +46,10 @@ BYTES_PER_ANSWER = 4 * 4 * 2  # the first answers of a chain, where they are kep
 BYTES_PER_DRAW = 4 * (4 + 6)  # the places of the noise; mean and squares of several pictures
 BYTES_PER_SAMPLE = 4 * 3  # each is kept
 
+# What counts as found where the net is told in a second pass what it found in a first. (Told of the whole
+# probability instead it measured 0.2 dB worse on damaged photographs, and 3 dB on clean ones.)
+SURE = 0.5
+
 # Of the noise that the model learned, where fidelity asks for none: samples have to differ.
 SAMPLES_NOISE = 0.5
 
@@ -132,6 +136,10 @@ class Restorer:
             If the picture needs more than ``settings.max_memory``, or the device is too small.
         """
         self._check(image, settings, mask)
+        if settings.mask == "twice":
+            settings = replace(settings, mask="auto")
+            if mask is None:
+                return self._twice(image, settings, progress, observe, run)
         watch = Stopwatch()
         side, overlap = self.tiling(image.height, image.width, settings)
         self._local.prepare(side)
@@ -230,7 +238,7 @@ class Restorer:
         steps: int | None = None,
         seed: int = 0,
         fidelity: float = 1.0,
-        mask: Array | Literal["auto", "none"] = "auto",
+        mask: Array | Literal["auto", "none", "twice"] = "auto",
         preserve: bool = False,
         tone: Tone = "revive",
         strength: float = 1.0,
@@ -281,6 +289,27 @@ class Restorer:
         job = replace(job, answers=None)
         again = self._local(more.filled, None, job, Passes(), run, shown=more.shown)
         return more.filled, fill(clean, again[..., :3], more.shown), np.maximum(seen, more.weight)
+
+    def _twice(
+        self,
+        image: Image,
+        settings: Settings,
+        progress: Progress | None,
+        observe: Observe | None,
+        run: Run | None,
+    ) -> Restoration:
+        """What one evaluation surely finds is given as the mask of the restoration proper."""
+        look = Settings(seed=settings.seed, tone=settings.tone, tile=settings.tile)
+        first = self.restore(image, look, progress=progress, observe=observe, run=run)
+        sure = (first.mask > SURE).astype(np.float32)
+        told = sure if sure.any() else None
+        again = self.restore(image, settings, mask=told, progress=progress, observe=observe, run=run)
+        return replace(
+            again,
+            mask=first.mask,
+            seconds={stage: first.seconds.get(stage, 0) + spent for stage, spent in again.seconds.items()},
+            evaluations=first.evaluations + again.evaluations,
+        )
 
     def _ask(self, picture: Array, shown: Array | None, *, run: Run | None) -> tuple[Array, Array]:
         """One evaluation a tile of a picture, or of those tiles that ``shown`` touches."""
