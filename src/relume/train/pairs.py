@@ -39,9 +39,11 @@ def _grey(picture: Chw) -> Chw:
     return np.repeat(luma[None], 3, axis=0)
 
 
-def _clean(photos: Photos, size: int, rng: np.random.Generator, **how: Any) -> Chw:
+def _clean(
+    photos: Photos, size: int, rng: np.random.Generator, *, whole: bool = False, zoom: float = 1.0
+) -> Chw:
     """A crop, C×H×W, black-and-white with probability 0.35 (as old photographs are)."""
-    picture = np.ascontiguousarray(photos.crop(size, rng, **how).transpose(2, 0, 1))
+    picture = np.ascontiguousarray(photos.crop(size, rng, whole=whole, zoom=zoom).transpose(2, 0, 1))
     return _grey(picture) if rng.random() < 0.35 else picture
 
 
