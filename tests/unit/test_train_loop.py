@@ -21,6 +21,8 @@ pytest.importorskip("accelerate")
 
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
+from threadpoolctl import threadpool_info, threadpool_limits  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from relume.errors import TrainingError, UsageError  # noqa: E402
 from relume.nets import build  # noqa: E402
@@ -32,7 +34,7 @@ from relume.train.checkpoint import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
-from relume.train.loop import with_steps  # noqa: E402
+from relume.train.loop import _one_thread, with_steps  # noqa: E402
 
 CONFIG = TrainConfig(
     net="restorer",
@@ -533,3 +535,23 @@ def test_unreadable_files_are_reported_and_left_out(data: Path, tmp_path: Path) 
     lines: list[str] = []
     train(with_steps(CONFIG, 1), run(tmp_path, tmp_path / "out"), report=lines.append)
     assert any("left out 1 unreadable" in line and "broken_0.jpg" in line for line in lines)
+
+
+class _Pools(Dataset[int]):
+    """How many threads NumPy's matrix products would start where the item is made."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+
+def test_workers_leave_the_cores_to_training() -> None:
+    with threadpool_limits(2):
+        loader = DataLoader(
+            _Pools(), num_workers=1, worker_init_fn=_one_thread, multiprocessing_context="fork"
+        )
+        assert int(next(iter(loader))) == 1
+        loader = DataLoader(_Pools(), num_workers=1, multiprocessing_context="fork")
+        assert int(next(iter(loader))) == 2  # or the first would say nothing

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -218,6 +219,8 @@ def _batches(
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
+    # NumPy's matrix products would start a thread per core in each worker and spin for cores that train.
+    threadpool_limits(1)
     # Both signals may be sent to the whole process group: the parent decides when to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

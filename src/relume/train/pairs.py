@@ -55,13 +55,15 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
     """Structure without tone: any mild tone is in the clean picture already, and so has to be kept."""
     # Photographs are learned from at 192 pixels, where a dark spot is mostly a thing; on a scan it lies on
     # something smooth.
-    zoom = float(rng.uniform(1.3, 3.0)) if rng.random() < 0.35 else 1.0
+    zoom = float(rng.uniform(1.3, 3.0)) if rng.random() < 0.25 else 1.0
     picture = _clean(photos, size, rng, zoom=zoom)
     if rng.random() < 0.5:
         fading = Fading(0.7)
         picture = fading.apply(picture[None], stack_draws([fading.sample(picture.shape, rng)]))[0]
     shape, chance = (3, size, size), rng.random()
-    if chance < 0.2:
+    if chance < 0.04:
+        plan: Plan = []  # stars on a flag, a strap, a watch chain: small bright and dark things are to stay
+    elif chance < 0.22:
         plan = _few(shape, rng)
     else:
         name = "surface" if chance < 0.5 else "structure"
