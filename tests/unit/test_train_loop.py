@@ -34,7 +34,7 @@ from relume.train.checkpoint import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
-from relume.train.loop import _one_thread, with_steps  # noqa: E402
+from relume.train.loop import with_steps  # noqa: E402
 
 CONFIG = TrainConfig(
     net="restorer",
@@ -550,7 +550,7 @@ class _Pools(Dataset[int]):
 def test_workers_leave_the_cores_to_training() -> None:
     with threadpool_limits(2):
         loader = DataLoader(
-            _Pools(), num_workers=1, worker_init_fn=_one_thread, multiprocessing_context="fork"
+            _Pools(), num_workers=1, worker_init_fn=loop_module._one_thread, multiprocessing_context="fork"
         )
         assert int(next(iter(loader))) == 1
         loader = DataLoader(_Pools(), num_workers=1, multiprocessing_context="fork")
