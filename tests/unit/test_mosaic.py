@@ -141,6 +141,23 @@ def test_false_links_do_not_pull_and_missing_ones_follow_the_turned_stage() -> N
     np.testing.assert_allclose(refused, nominal, atol=1e-4)
 
 
+def test_a_few_false_links_do_not_turn_the_mosaic() -> None:
+    rng = np.random.default_rng(5)
+    nominal = 440.0 * np.stack(np.meshgrid(np.arange(8), np.arange(8), indexing="ij"), -1).reshape(-1, 2)
+    links = []
+    for i, j in neighbours(nominal, (512, 512), least=4, grow=32):
+        offset = nominal[j] - nominal[i]
+        links.append(Link(i, j, (float(offset[0]), float(offset[1])), 0.1))
+    for number in rng.choice(len(links), 5, replace=False):
+        i, j, (dy, dx), _ = links[number]
+        links[number] = Link(i, j, (dy + 20.0, dx - 25.0), 0.6)
+    moved = np.hypot(*(places(nominal, links) - nominal).T)
+    assert (
+        moved.max() < 60
+    )  # each pulls at its tiles; turned by them, the corners would move by more than 200
+    assert np.median(moved) < 15
+
+
 def test_integration_undoes_differences_and_averages_what_is_no_gradient() -> None:
     field = np.random.default_rng(0).standard_normal((13, 20))
     found = integrate(np.diff(field, axis=0), np.diff(field, axis=1))

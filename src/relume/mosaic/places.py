@@ -10,6 +10,8 @@ from .overlap import Places
 from .registration import GATE, Link
 
 _SHARP, _STAGE = 0.2, 4.0  # pixels: how exact a measured shift is, and a step of the stage
+_TURN = 0.02  # by how much a stage is turned or stretched, at a guess
+_ENOUGH = 1 / 8  # of the links: fewer may all be wrong, and what turns a mosaic moves its corners far
 
 
 def places(nominal: Places, links: Sequence[Link], *, gate: float = GATE) -> Places:
@@ -19,8 +21,8 @@ def places(nominal: Places, links: Sequence[Link], *, gate: float = GATE) -> Pla
         + \sum_{ij} \lVert p_j - p_i - M(n_j - n_i)\rVert^2/\sigma_n^2
 
     Links below the gate say nothing; there the stage is believed, turned and stretched by the M that the
-    others show. ρ is Cauchy's, so that a false link does not pull. The mean place is that of the nominal
-    ones.
+    others show, 1 where few do. ρ is Cauchy's, so that a false link does not pull. The mean place is that of
+    the nominal ones.
     """
     from scipy.sparse import coo_array, eye_array
     from scipy.sparse.linalg import spsolve
@@ -31,7 +33,7 @@ def places(nominal: Places, links: Sequence[Link], *, gate: float = GATE) -> Pla
     steps = nominal[j] - nominal[i]
     found = np.array([link.offset for link in links])
     sure = np.array([link.ncc >= gate for link in links])
-    expected = steps @ _turn(steps[sure], found[sure])
+    expected = steps @ _turn(steps[sure], found[sure]) if sure.mean() >= _ENOUGH else steps
     count, rows = len(nominal), np.arange(len(links))
     ends = np.concatenate([-np.ones(len(links)), np.ones(len(links))])
     graph = coo_array((ends, (np.tile(rows, 2), np.concatenate([i, j]))), (len(links), count)).tocsr()
@@ -52,7 +54,7 @@ def _turn(steps: Places, found: Places) -> Places:
     weight = np.ones(len(steps))
     turn: Places = np.eye(2)
     for _ in range(10):
-        near = 400.0 * np.eye(2)
+        near = (_STAGE / _TURN) ** 2 * np.eye(2)
         square, mixed = (steps.T @ (weight[:, None] * part) for part in (steps, found))
         turn = np.asarray(np.linalg.solve(square + near, mixed + near), np.float64)
         miss = np.hypot(*(steps @ turn - found).T)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from .looks import Field, Looks
 from .overlap import shared
 
-GATE = 0.5
+GATE = 0.35
 """The correlation from which on a measured shift is believed."""
 _NEAR_GATE = 0.3  # the same for a shift of few pixels, near one that is believed
 _NEAR = 4  # pixels: how far from it a finer one is looked for

@@ -54,8 +54,9 @@ def _unit(rng: np.random.Generator) -> float:
 def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
     """Structure without tone: any mild tone is in the clean picture already, and so has to be kept."""
     # Photographs are learned from at 192 pixels, where a dark spot is mostly a thing; on a scan it lies on
-    # something smooth.
-    zoom = float(rng.uniform(1.3, 3.0)) if rng.random() < 0.25 else 1.0
+    # something smooth, and is as many times larger.
+    zoom = float(rng.uniform(1.3, 3.0)) if rng.random() < 0.4 else 1.0
+    unit = _unit(rng) * float(zoom ** rng.uniform(0.0, 1.0))
     picture = _clean(photos, size, rng, zoom=zoom)
     if rng.random() < 0.5:
         fading = Fading(0.7)
@@ -64,10 +65,10 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
     if chance < 0.04:
         plan: Plan = []  # stars on a flag, a strap, a watch chain: small bright and dark things are to stay
     elif chance < 0.22:
-        plan = _few(shape, rng)
+        plan = _few(shape, rng, unit)
     else:
         name = "surface" if chance < 0.5 else "structure"
-        plan = recipe(name).sample(shape, rng, severity=float(rng.uniform(0.5, 1.3)), unit=_unit(rng))
+        plan = recipe(name).sample(shape, rng, severity=float(rng.uniform(0.5, 1.3)), unit=unit)
     return picture, plan + _scanned(shape, rng)
 
 
@@ -86,11 +87,11 @@ def _scanned(shape: tuple[int, int, int], rng: np.random.Generator) -> Plan:
     return plan
 
 
-def _few(shape: tuple[int, int, int], rng: np.random.Generator) -> Plan:
+def _few(shape: tuple[int, int, int], rng: np.random.Generator, unit: float) -> Plan:
     """One damage, or two: in recipes one is rarely alone, and a net takes each for a sign of the others."""
     plan: Plan = []
     for kind in rng.choice(len(_ALONE), 1 + int(rng.random() < 0.4), replace=False):
-        damage = _ALONE[int(kind)](float(rng.uniform(0.3, 1.6)), unit=_unit(rng))
+        damage = _ALONE[int(kind)](float(rng.uniform(0.3, 1.6)), unit=unit)
         plan.append((damage, damage.sample(shape, rng)))
     return plan
 
