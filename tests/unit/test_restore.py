@@ -222,6 +222,25 @@ def test_progress_ends_at_the_total(model: Restorer) -> None:
     assert seen == [(i + 1, len(seen)) for i in range(len(seen))]
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_two_passes_are_one_progress(model: Restorer, samples: int) -> None:
+    given, told = image.from_array(levels(100, 100)), []
+    seen: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relume.tasks.restore.SURE", 0.0)
+        done = model.restore(
+            given,
+            Settings(mask="twice", samples=samples, steps=2),
+            progress=lambda a, b: seen.append((a, b)),
+            observe=told.append,
+        )
+    tiles = len(grid(100, 100, 64, 16))
+    assert seen == [(i + 1, tiles * (1 + samples)) for i in range(tiles * (1 + samples))]
+    assert [m.done for m in told] == [i + 1 for i in range(tiles * (1 + 2 * samples))]
+    assert {m.total for m in told} == {tiles * (1 + 2 * samples)} == {tiles * done.evaluations}
+    assert told[-1].share == 1
+
+
 def test_every_evaluation_is_told_with_its_place(model: Restorer) -> None:
     given = image.from_array(levels(100, 90))
     seen: list[Moment] = []

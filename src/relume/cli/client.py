@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relume.cli.console import Console, Progress, say
-from relume.cli.jobs import ending_of
+from relume.cli.jobs import FOUND, ending_of
 from relume.cli.options import Parser, Subparsers, add_output, add_restoring, add_talk, count, duration
 from relume.cli.streams import STREAM, put, read_bytes
 from relume.client import Client, Facts
@@ -71,8 +71,9 @@ def _add_restore(parts: "Subparsers") -> None:
     group.add_argument(
         "--mask",
         default="auto",
-        metavar="auto|none|FILE",
-        help="where the damage is (white): found by the model, not told, or a picture",
+        metavar="auto|twice|none|FILE",
+        help="where the damage is (white): found by the model; found, and told to it in a second pass (twice "
+        "the time, removes more); not told; or a picture",
     )
     group.add_argument("--save-mask", metavar="FILE", help="write the damage that was found")
     group.add_argument("--samples", type=count, metavar="N", help="the mean of N plausible pictures")
@@ -103,7 +104,7 @@ def _client(args: argparse.Namespace) -> Client:
 def _restore(args: argparse.Namespace) -> int:
     console, client = Console.of(args), _client(args)
     picture = read_bytes(args.input)
-    painted = None if args.mask in ("auto", "none") else read_bytes(args.mask)
+    painted = None if args.mask in FOUND else read_bytes(args.mask)
     output = _output(args, f"-restored{ending_of(args.input, args.format)}")
     parts = {"result": output, "mask": args.save_mask, "uncertainty": args.save_uncertainty}
     wanted = {part: target for part, target in parts.items() if target is not None}
@@ -162,7 +163,7 @@ def _options(args: argparse.Namespace) -> dict[str, object]:
     written = ("bit_depth", "quality", "keep_metadata")
     return {
         **{name: getattr(args, name) for name in (*names, *written)},
-        "mask": "none" if args.mask == "none" else "auto",
+        "mask": args.mask if args.mask in FOUND else "auto",
         "uncertainty": args.save_uncertainty is not None,
         "format": _format(args),
     }

@@ -48,7 +48,7 @@ class Request:
     steps: int | None = None
     seed: int = 0
     fidelity: float = 1.0
-    mask: Literal["auto", "none"] = "auto"
+    mask: Literal["auto", "none", "twice"] = "auto"
     preserve: bool = False
     tone: Tone = "revive"
     strength: float = 1.0
@@ -99,7 +99,8 @@ class Request:
 
     def cost(self, pixels: int) -> int:
         """Pixels times evaluations of the net: what the time is about proportional to."""
-        return pixels * (self.settings().evaluations if self.kind == "restore" else 1)
+        looks = self.kind == "mask" or self.mask == "twice"
+        return pixels * (looks + (self.settings().evaluations if self.kind == "restore" else 0))
 
 
 def key_of(request: Request, upload: bytes, mask: bytes | None, model: str) -> str:

@@ -1,10 +1,10 @@
 r"""How far a restoration is: told after each evaluation, so that it can be watched and stopped."""
 
-__all__ = ["Moment", "Observe", "Passes", "Progress", "Stopwatch"]
+__all__ = ["Moment", "Observe", "Passes", "Progress", "Stopwatch", "in_two"]
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,9 @@ Progress = Callable[[int, int], None]
 class Moment:
     """One evaluation of the net is done. All counts start at 1.
 
-    ``done`` counts the evaluations of all tiles and samples; several tiles may be under way at once, so
-    ``tile`` and ``step`` need not come in order.
+    ``done`` counts the evaluations of all tiles and samples, those of a first look with ``mask="twice"`` too,
+    and ``total`` is what it will be at the end: samples × tiles × steps where nothing else is said. Several
+    tiles may be under way at once, so ``tile`` and ``step`` need not come in order.
     ``clean`` is the net's present idea of the tile: h×w×3 float32 sRGB, as the net gave it (about [0,1]). Its
     upper left pixel is row ``y``, column ``x`` of the picture; where the picture is smaller than a tile it
     reaches beyond.
@@ -36,6 +37,11 @@ class Moment:
     y: int
     x: int
     clean: NDArray[np.float32]
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.total:
+            object.__setattr__(self, "total", self.samples * self.tiles * self.steps)
 
     @property
     def share(self) -> float:
@@ -44,7 +50,7 @@ class Moment:
         >>> Moment(1, 2, 3, 4, 1, 1, 5, 0, 0, np.zeros((1, 1, 3), np.float32)).share
         0.625
         """
-        return self.done / (self.samples * self.tiles * self.steps)
+        return self.done / self.total
 
 
 Observe = Callable[[Moment], None]
@@ -89,6 +95,38 @@ class Passes:
         """So many tiles of this pass are done."""
         if self._progress is not None:
             self._progress((self._pass - 1) * total + done, (self._samples + self._look) * total)
+
+
+def in_two(
+    progress: Progress | None, observe: Observe | None, *, passes: int, evaluations: int
+) -> tuple[tuple[Progress | None, Observe | None], tuple[Progress | None, Observe | None]]:
+    """One progress for a look (one evaluation a tile) and what follows it: how to be told of each.
+
+    What follows goes ``passes`` times through the same tiles and takes ``evaluations`` of each.
+    """
+
+    tiles = 0
+
+    def looking(done: int, total: int) -> None:
+        nonlocal tiles
+        tiles = total
+        if progress is not None:
+            progress(done, total * (1 + passes))
+
+    def following(done: int, total: int) -> None:
+        if progress is not None:
+            progress(tiles + done, tiles + total)
+
+    def looked(moment: Moment) -> None:
+        if observe is not None:
+            observe(replace(moment, total=moment.tiles * (1 + evaluations)))
+
+    def followed(moment: Moment) -> None:
+        if observe is not None:
+            observe(replace(moment, done=moment.tiles + moment.done, total=moment.tiles + moment.total))
+
+    shown = observe is not None
+    return (looking, looked if shown else None), (following, followed if shown else None)
 
 
 class Stopwatch:

@@ -30,7 +30,7 @@ from relume.tasks.coarse import fill, search
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
 from relume.tasks.local import Job, Local, check_side
-from relume.tasks.progress import Observe, Passes, Progress, Stopwatch
+from relume.tasks.progress import Observe, Passes, Progress, Stopwatch, in_two
 from relume.tasks.settings import Settings
 from relume.tasks.steps import Run
 from relume.tasks.tone import Tone, ToneTransform, apply_transform, cautious, colour, thumbnail
@@ -300,10 +300,13 @@ class Restorer:
     ) -> Restoration:
         """What one evaluation surely finds is given as the mask of the restoration proper."""
         look = Settings(seed=settings.seed, tone=settings.tone, tile=settings.tile)
+        tables = chains(self.bundle.card, settings)
+        steps = sum(table.evaluations for table in tables)
+        (progress, observe), then = in_two(progress, observe, passes=len(tables), evaluations=steps)
         first = self.restore(image, look, progress=progress, observe=observe, run=run)
         sure = (first.mask > SURE).astype(np.float32)
         told = sure if sure.any() else None
-        again = self.restore(image, settings, mask=told, progress=progress, observe=observe, run=run)
+        again = self.restore(image, settings, mask=told, progress=then[0], observe=then[1], run=run)
         return replace(
             again,
             mask=first.mask,

@@ -39,7 +39,11 @@ class RestoreForm(_Form):
     mask_picture: UploadFile | None = Field(
         None, description="where the damage is: a gray picture of the same size, white = damaged"
     )
-    mask: Literal["auto", "none"] = Field("auto", description="auto: the model finds the damage by itself")
+    mask: Literal["auto", "none", "twice"] = Field(
+        "auto",
+        description="auto: the model finds the damage by itself; twice: and is told in a second pass what it "
+        "surely found, which removes more and takes twice the time",
+    )
     steps: int | None = Field(None, ge=1, le=100, description="evaluations per tile")
     seed: int = Field(0, ge=0, le=_SEED, description="decides all noise", examples=[0])
     fidelity: float = Field(
