@@ -18,7 +18,7 @@ from relume.bundle import Bundle
 from relume.errors import BundleNotFound, EngineUnavailable, OutOfMemory, UsageError
 from relume.tasks.detail import BANDS, Detail, features
 from relume.tasks.field import noise_at
-from relume.tasks.finish import mask_from
+from relume.tasks.finish import mask_from, weight_of
 from relume.tasks.local import Job, Local
 from relume.tasks.progress import Moment
 from relume.tasks.restore import needed_bytes
@@ -157,23 +157,29 @@ def test_preserve_keeps_what_is_far_from_the_damage(model: Restorer) -> None:
 
 @pytest.mark.parametrize("samples", [1, 2])
 def test_what_was_surely_found_is_told_in_a_second_pass(model: Restorer, samples: int) -> None:
-    given = image.from_array(np.random.default_rng(3).random((64, 64, 3), dtype=np.float32))
-    settings = Settings(samples=samples, seed=4)
-    first = model.restore(given, Settings(seed=4))
-    sure = np.asarray(first.mask > np.median(first.mask), np.float32)
-    assert 0 < sure.mean() < 1
+    picture = np.full((64, 64, 3), 0.5, np.float32)
+    picture[:12, :12] = np.random.default_rng(3).random((12, 12, 3))
+    given, settings = image.from_array(picture), Settings(samples=samples, seed=4)
+    one = model.restore(given, settings)
+    limit = float(np.sort(one.mask, axis=None)[-3])  # two pixels are surely damaged
+    sure = np.asarray(one.mask > limit, np.float32)
+    weight = weight_of(sure)[..., None]
+    assert (weight == 0).any() and (weight == 1).any()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("relume.tasks.restore.SURE", float(np.median(first.mask)))
+        patch.setattr("relume.tasks.restore.SURE", limit)
         twice = model.restore(given, replace(settings, mask="twice"))
         told = model.restore(given, replace(settings, mask="twice"), mask=sure)
         patch.setattr("relume.tasks.restore.SURE", 1.0)
         nothing = model.restore(given, replace(settings, mask="twice"))
     by_hand = model.restore(given, settings, mask=sure)
-    np.testing.assert_array_equal(twice.image.pixels, by_hand.image.pixels)
+    blend = one.image.pixels + weight * (by_hand.image.pixels - one.image.pixels)
+    np.testing.assert_allclose(twice.image.pixels, blend, atol=1e-6)
+    assert np.abs(one.image.pixels - by_hand.image.pixels).max() > 1e-4  # or nothing would be shown by it
     np.testing.assert_array_equal(told.image.pixels, by_hand.image.pixels)  # a mask from outside stands
-    np.testing.assert_array_equal(twice.mask, first.mask)
-    assert twice.evaluations == first.evaluations + by_hand.evaluations
-    np.testing.assert_array_equal(nothing.image.pixels, model.restore(given, settings).image.pixels)
+    np.testing.assert_array_equal(twice.mask, one.mask)
+    assert twice.evaluations == one.evaluations + by_hand.evaluations and len(twice.samples) == samples
+    np.testing.assert_array_equal(nothing.image.pixels, one.image.pixels)
+    assert nothing.evaluations == one.evaluations
 
 
 def test_a_given_mask_reaches_the_net(model: Restorer) -> None:
@@ -235,10 +241,14 @@ def test_two_passes_are_one_progress(model: Restorer, samples: int) -> None:
             observe=told.append,
         )
     tiles = len(grid(100, 100, 64, 16))
-    assert seen == [(i + 1, tiles * (1 + samples)) for i in range(tiles * (1 + samples))]
-    assert [m.done for m in told] == [i + 1 for i in range(tiles * (1 + 2 * samples))]
-    assert {m.total for m in told} == {tiles * (1 + 2 * samples)} == {tiles * done.evaluations}
+    assert seen == [(i + 1, tiles * 2 * samples) for i in range(tiles * 2 * samples)]
+    assert [m.done for m in told] == [i + 1 for i in range(tiles * 4 * samples)]
+    assert {m.total for m in told} == {tiles * 4 * samples} == {tiles * done.evaluations}
     assert told[-1].share == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relume.tasks.restore.SURE", 1.0)
+        model.restore(given, Settings(mask="twice"), progress=lambda a, b: seen.append((a, b)))
+    assert seen[-1] == (tiles, tiles)  # nothing was found: there is no second pass
 
 
 def test_every_evaluation_is_told_with_its_place(model: Restorer) -> None:

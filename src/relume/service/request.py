@@ -99,8 +99,9 @@ class Request:
 
     def cost(self, pixels: int) -> int:
         """Pixels times evaluations of the net: what the time is about proportional to."""
-        looks = self.kind == "mask" or self.mask == "twice"
-        return pixels * (looks + (self.settings().evaluations if self.kind == "restore" else 0))
+        if self.kind == "mask":
+            return pixels
+        return pixels * self.settings().evaluations * (2 if self.mask == "twice" else 1)
 
 
 def key_of(request: Request, upload: bytes, mask: bytes | None, model: str) -> str:

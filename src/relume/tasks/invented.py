@@ -39,11 +39,11 @@ class Coefficients(NamedTuple):
 
 
 COEFFICIENTS = Coefficients(
-    spread=0.113,
-    residual=0.2054,
-    damage=0.013,
-    activity=0.0875,
-    model="11dd48fef089b7fb15d17c3568b0e2ab5dc42be23e6a66b87c7321fb239de3d5",
+    spread=0.1312,
+    residual=0.2001,
+    damage=0.0097,
+    activity=0.0881,
+    model="9ba8d773aa1846465af609ec35991969e56ca5deb303c30963b2d1b79cfc997e",
 )
 
 

@@ -1,6 +1,6 @@
 r"""How far a restoration is: told after each evaluation, so that it can be watched and stopped."""
 
-__all__ = ["Moment", "Observe", "Passes", "Progress", "Stopwatch", "in_two"]
+__all__ = ["InTwo", "Moment", "Observe", "Passes", "Progress", "Stopwatch"]
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 class Moment:
     """One evaluation of the net is done. All counts start at 1.
 
-    ``done`` counts the evaluations of all tiles and samples, those of a first look with ``mask="twice"`` too,
+    ``done`` counts the evaluations of all tiles and samples, those of both passes with ``mask="twice"``,
     and ``total`` is what it will be at the end: samples × tiles × steps where nothing else is said. Several
     tiles may be under way at once, so ``tile`` and ``step`` need not come in order.
     ``clean`` is the net's present idea of the tile: h×w×3 float32 sRGB, as the net gave it (about [0,1]). Its
@@ -97,36 +97,41 @@ class Passes:
             self._progress((self._pass - 1) * total + done, (self._samples + self._look) * total)
 
 
-def in_two(
-    progress: Progress | None, observe: Observe | None, *, passes: int, evaluations: int
-) -> tuple[tuple[Progress | None, Observe | None], tuple[Progress | None, Observe | None]]:
-    """One progress for a look (one evaluation a tile) and what follows it: how to be told of each.
+class InTwo:
+    """One progress over two restorations of a picture in turn, taken to be of one length."""
 
-    What follows goes ``passes`` times through the same tiles and takes ``evaluations`` of each.
-    """
+    def __init__(self, progress: Progress | None, observe: Observe | None) -> None:
+        self._progress, self._observe = progress, observe
+        self._tiles = self._evaluations = 0  # of the first
+        self._second = False
+        self.observe: Observe | None = None if observe is None else self._observed
 
-    tiles = 0
+    def progress(self, done: int, total: int) -> None:
+        """As :data:`Progress`, to be given to both."""
+        if self._second:
+            done, total = self._tiles + done, self._tiles + total
+        else:
+            self._tiles, total = total, 2 * total
+        if self._progress is not None:
+            self._progress(done, total)
 
-    def looking(done: int, total: int) -> None:
-        nonlocal tiles
-        tiles = total
-        if progress is not None:
-            progress(done, total * (1 + passes))
+    def _observed(self, moment: Moment) -> None:
+        done, total = moment.done, moment.total
+        if self._second:
+            done, total = self._evaluations + done, self._evaluations + total
+        else:
+            self._evaluations, total = total, 2 * total
+        if self._observe is not None:
+            self._observe(replace(moment, done=done, total=total))
 
-    def following(done: int, total: int) -> None:
-        if progress is not None:
-            progress(tiles + done, tiles + total)
+    def then(self) -> None:
+        """The second begins."""
+        self._second = True
 
-    def looked(moment: Moment) -> None:
-        if observe is not None:
-            observe(replace(moment, total=moment.tiles * (1 + evaluations)))
-
-    def followed(moment: Moment) -> None:
-        if observe is not None:
-            observe(replace(moment, done=moment.tiles + moment.done, total=moment.tiles + moment.total))
-
-    shown = observe is not None
-    return (looking, looked if shown else None), (following, followed if shown else None)
+    def end(self) -> None:
+        """There is no second."""
+        if self._progress is not None:
+            self._progress(self._tiles, self._tiles)
 
 
 class Stopwatch:

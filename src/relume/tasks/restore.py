@@ -30,7 +30,7 @@ from relume.tasks.coarse import fill, search
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
 from relume.tasks.local import Job, Local, check_side
-from relume.tasks.progress import Observe, Passes, Progress, Stopwatch, in_two
+from relume.tasks.progress import InTwo, Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
 from relume.tasks.steps import Run
 from relume.tasks.tone import Tone, ToneTransform, apply_transform, cautious, colour, thumbnail
@@ -298,18 +298,31 @@ class Restorer:
         observe: Observe | None,
         run: Run | None,
     ) -> Restoration:
-        """What one evaluation surely finds is given as the mask of the restoration proper."""
-        look = Settings(seed=settings.seed, tone=settings.tone, tile=settings.tile)
-        tables = chains(self.bundle.card, settings)
-        steps = sum(table.evaluations for table in tables)
-        (progress, observe), then = in_two(progress, observe, passes=len(tables), evaluations=steps)
-        first = self.restore(image, look, progress=progress, observe=observe, run=run)
+        """Where the first restoration surely found damage, a second takes its place that was told so."""
+        both = InTwo(progress, observe)
+        told: Any = {"progress": both.progress, "observe": both.observe, "run": run}
+        first = self.restore(image, settings, **told)
         sure = (first.mask > SURE).astype(np.float32)
-        told = sure if sure.any() else None
-        again = self.restore(image, settings, mask=told, progress=then[0], observe=then[1], run=run)
-        return replace(
-            again,
+        if not sure.any():
+            both.end()
+            return first
+        both.then()
+        again, weight = self.restore(image, settings, mask=sure, **told), weight_of(sure)[..., None]
+
+        def blended(one: Image, other: Image) -> Image:
+            a, b = three_channels(one.srgb()), three_channels(other.srgb())
+            return finish(image, a + weight * (b - a))
+
+        spread, other = first.uncertainty, again.uncertainty
+        if spread is not None and other is not None:
+            spread = spread + weight[..., 0] * (other - spread)
+        final = blended(first.image, again.image)
+        pairs = zip(first.samples, again.samples, strict=True)
+        return Restoration(
+            image=final,
+            samples=(final,) if len(first.samples) == 1 else tuple(blended(*pair) for pair in pairs),
             mask=first.mask,
+            uncertainty=spread,
             seconds={stage: first.seconds.get(stage, 0) + spent for stage, spent in again.seconds.items()},
             evaluations=first.evaluations + again.evaluations,
         )
@@ -370,6 +383,8 @@ def needed_bytes(pixels: int, settings: Settings) -> int:
         each += BYTES_PER_DRAW
     if settings.samples > 1:
         each += BYTES_PER_SAMPLE * settings.samples
+    if settings.mask == "twice":  # what the first pass made waits for the second
+        each += BYTES_PER_SAMPLE * (settings.samples + 1)
     return BYTES_FIXED + pixels * each
 
 

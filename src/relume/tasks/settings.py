@@ -28,9 +28,9 @@ class Settings:
     mask:
         ``auto``: the net finds the damage itself, in the same evaluation that repairs it; ``none``: nothing
         is damaged as far as ``preserve`` and the returned mask are concerned; ``twice``: what the net found
-        with a probability above a half it is told in a second pass, at twice the time. Most blots and
-        scratches that were found and only paled go then; on sound photographs more is lost, and what was
-        found on a smaller copy alone is filled less well. Progress is told of each pass by itself.
+        with a probability above a half it is told in a second pass, whose answer is taken there, at twice
+        the time. Blots that were found and only paled pale more or go; on sound photographs more is lost,
+        and what was found on a smaller copy alone is filled less well.
     preserve:
         Keep every pixel away from the damage as the (toned) original has it.
     tone:
