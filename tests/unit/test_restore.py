@@ -504,8 +504,10 @@ assert used < bound
         Settings(preserve=True, steps=2),
         Settings(samples=2, steps=1, uncertainty=True),
         Settings(samples=6, steps=1),
+        Settings(mask="twice"),
+        Settings(mask="twice", samples=6, steps=1),
     ],
-    ids=["plain", "sharp", "preserve", "uncertainty", "samples"],
+    ids=["plain", "sharp", "preserve", "uncertainty", "samples", "twice", "samples twice"],
 )
 def test_a_pixel_costs_no_more_than_is_computed_with(null: Restorer, settings: Settings) -> None:
     """From two sizes, so that what a tile costs falls out; damage that only copies show takes the most."""

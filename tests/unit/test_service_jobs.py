@@ -94,6 +94,7 @@ def test_every_option_that_the_restorer_knows_reaches_it() -> None:
 def test_work_is_counted_in_evaluations() -> None:
     assert Request().cost(10) == Request(kind="mask").cost(10) == 10
     assert Request(mask="twice").cost(10) == 20
+    assert Request(mask="twice").cost(10, painted=True) == 10
     assert Request(mask="twice", steps=2, samples=3).cost(10) == 120
 
 

@@ -72,8 +72,8 @@ def _add_restore(parts: "Subparsers") -> None:
         "--mask",
         default="auto",
         metavar="auto|twice|none|FILE",
-        help="where the damage is (white): found by the model; found, and told to it in a second pass (twice "
-        "the time, removes more); not told; or a picture",
+        help="where the damage is (white): found by the model; found, and where it is sure "
+        "told to it in a second pass (twice the time, blots pale more); not told; or a picture",
     )
     group.add_argument("--save-mask", metavar="FILE", help="write the damage that was found")
     group.add_argument("--samples", type=count, metavar="N", help="the mean of N plausible pictures")

@@ -25,9 +25,9 @@ def add_restoring_here(parser: argparse.ArgumentParser) -> None:
         "--mask",
         default="auto",
         metavar="auto|twice|none|FILE|DIR",
-        help="where the damage is (white): found by the model; found, and told to it in a second pass (twice "
-        "the time, removes more); not told; a picture, or a folder of pictures "
-        "named like the inputs or NAME-mask.png",
+        help="where the damage is (white): found by the model; found, and where it is sure "
+        "told to it in a second pass (twice the time, blots pale more); not told; a picture, or a folder of "
+        "pictures named like the inputs or NAME-mask.png",
     )
     group.add_argument(
         "--save-mask",

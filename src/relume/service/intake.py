@@ -60,7 +60,7 @@ class Intake:
             return there, False
         with self._decoding:
             facts = self._look(request, upload, mask)
-        cost = request.cost(facts["width"] * facts["height"])
+        cost = request.cost(facts["width"] * facts["height"], painted=mask is not None)
         self._store.check_room(cost, self._config.max_queue, self._workers)
         folder = self._folders.make()
         try:

@@ -97,11 +97,15 @@ class Request:
         )
         return media_type(chosen.format), data
 
-    def cost(self, pixels: int) -> int:
-        """Pixels times evaluations of the net: what the time is about proportional to."""
+    def cost(self, pixels: int, *, painted: bool = False) -> int:
+        """Pixels times evaluations of the net: what the time is about proportional to.
+
+        ``painted`` says that a picture of the damage came with it, which makes a second pass needless.
+        """
         if self.kind == "mask":
             return pixels
-        return pixels * self.settings().evaluations * (2 if self.mask == "twice" else 1)
+        twice = self.mask == "twice" and not painted
+        return pixels * self.settings().evaluations * (2 if twice else 1)
 
 
 def key_of(request: Request, upload: bytes, mask: bytes | None, model: str) -> str:

@@ -88,9 +88,11 @@ def invented(
     """The expected error of a restoration, its detail alone: tone and light over wide areas are apart.
 
     ``mask`` is the one that the restoration was given, if any. It costs 34 evaluations of the net a tile.
+    What two passes made (``mask="twice"``) is judged by one, and so told not to be calibrated.
     """
     found = evidence(restorer, image, restoration, settings, mask=mask)
-    return Invented(predicted(found), restorer.bundle.weights_hash == COEFFICIENTS.model)
+    fitted = restorer.bundle.weights_hash == COEFFICIENTS.model
+    return Invented(predicted(found), fitted and (settings.mask != "twice" or mask is not None))
 
 
 def evidence(
@@ -103,6 +105,8 @@ def evidence(
 ) -> Evidence:
     """The evidence for a picture that was restored with these settings and this mask."""
     drawing = replace(settings, uncertainty=True, samples=1, steps=None, fidelity=1.0, strength=1.0)
+    if settings.mask == "twice":
+        drawing = replace(drawing, mask="auto")
     spread = restorer.restore(image, drawing, mask=mask).uncertainty
     assert spread is not None  # it was asked for
     picture = three_channels(image.srgb())

@@ -20,7 +20,8 @@ class Moment:
     """One evaluation of the net is done. All counts start at 1.
 
     ``done`` counts the evaluations of all tiles and samples, those of both passes with ``mask="twice"``,
-    and ``total`` is what it will be at the end: samples × tiles × steps where nothing else is said. Several
+    and ``total`` is what it will be at the end: samples × tiles × steps where nothing else is said. (Where
+    the first of two passes surely finds nothing there is no second, and ``done`` ends at a half.) Several
     tiles may be under way at once, so ``tile`` and ``step`` need not come in order.
     ``clean`` is the net's present idea of the tile: h×w×3 float32 sRGB, as the net gave it (about [0,1]). Its
     upper left pixel is row ``y``, column ``x`` of the picture; where the picture is smaller than a tile it

@@ -135,11 +135,11 @@ class Restorer:
         OutOfMemory
             If the picture needs more than ``settings.max_memory``, or the device is too small.
         """
+        if settings.mask == "twice" and mask is not None:
+            settings = replace(settings, mask="auto")
         self._check(image, settings, mask)
         if settings.mask == "twice":
-            settings = replace(settings, mask="auto")
-            if mask is None:
-                return self._twice(image, settings, progress, observe, run)
+            return self._twice(image, replace(settings, mask="auto"), progress, observe, run)
         watch = Stopwatch()
         side, overlap = self.tiling(image.height, image.width, settings)
         self._local.prepare(side)
@@ -383,8 +383,8 @@ def needed_bytes(pixels: int, settings: Settings) -> int:
         each += BYTES_PER_DRAW
     if settings.samples > 1:
         each += BYTES_PER_SAMPLE * settings.samples
-    if settings.mask == "twice":  # what the first pass made waits for the second
-        each += BYTES_PER_SAMPLE * (settings.samples + 1)
+    if settings.mask == "twice":  # what both passes made, until they are blended
+        each += BYTES_PER_SAMPLE * (2 * settings.samples + 1)
     return BYTES_FIXED + pixels * each
 
 

@@ -42,7 +42,7 @@ class RestoreForm(_Form):
     mask: Literal["auto", "none", "twice"] = Field(
         "auto",
         description="auto: the model finds the damage by itself; twice: and is told in a second pass what it "
-        "surely found, which removes more and takes twice the time",
+        "surely found, whose answer is taken there (blots pale more, twice the time); none: no damage",
     )
     steps: int | None = Field(None, ge=1, le=100, description="evaluations per tile")
     seed: int = Field(0, ge=0, le=_SEED, description="decides all noise", examples=[0])
