@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from relume import bundle, image
 from relume.bundle import Bundle
 from relume.cli import main
 from relume.image import Image
 from relume.tasks import Restorer, Settings
-from relume.tasks.invented import COEFFICIENTS, Coefficients, Evidence, evidence, predicted
+from relume.tasks.invented import COEFFICIENTS, Coefficients, Evidence, evidence, invented, predicted
 
 RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*/invented--*.json"))
 
@@ -89,6 +90,24 @@ def test_the_figures_in_the_docs_are_those_that_were_measured() -> None:
         assert f"| {row} | {' | '.join(f'{each[column]:.3f}' for each in tenths)} |" in text
     photographs = len(measured["photographs"]["names"])
     assert f"within a photograph (median of {photographs})" in text
+
+
+def test_two_passes_are_judged_by_one_and_not_calibrated(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Image(np.random.default_rng(0).random((40, 50, 3)).astype(np.float32))
+    model = Restorer(tiny_bundle.path, engine="pytorch", precision="f32", threads=1)
+    fitted = COEFFICIENTS._replace(model=model.bundle.weights_hash)
+    monkeypatch.setattr("relume.tasks.invented.COEFFICIENTS", fitted)
+    monkeypatch.setattr("relume.tasks.restore.SURE", 0.0)  # or there would be no second pass
+    done, one, two = model.restore(given), Settings(), Settings(mask="twice")
+    assert invented(model, given, done, one).calibrated
+    assert not invented(model, given, done, two).calibrated
+    np.testing.assert_array_equal(
+        evidence(model, given, done, one).spread, evidence(model, given, done, two).spread
+    )
+    told = np.ones((40, 50), np.float32)
+    assert invented(model, given, done, two, mask=told).calibrated  # it takes the second pass's place
 
 
 def test_the_map_and_the_figures_in_the_report(tiny_bundle: Bundle, tmp_path: Path) -> None:
