@@ -47,7 +47,7 @@ BYTES_PER_DRAW = 4 * (4 + 6)  # the places of the noise; mean and squares of sev
 BYTES_PER_SAMPLE = 4 * 3  # each is kept
 
 # What counts as found where the net is told in a second pass what it found in a first. (Told of the whole
-# probability instead it measured 0.2 dB worse on damaged photographs, and 3 dB on clean ones.)
+# probability instead a net before measured 0.2 dB worse on damaged photographs, and 3 dB on clean ones.)
 SURE = 0.5
 
 # Of the noise that the model learned, where fidelity asks for none: samples have to differ.
