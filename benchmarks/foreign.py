@@ -17,11 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quality import checksum, chosen, git
+from quality import checksum, chosen, filed
 from relume import Restorer, Settings, __version__, image
-from relume.bench.machine import machine
 from relume.bench.quality import psnr, tone_aligned_psnr
-from relume.cli.streams import as_json, write_text
+from relume.cli.streams import write_text
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- foreign: begin -->", "<!-- foreign: end -->"
@@ -247,25 +246,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
     for number, family in enumerate(FAMILIES):
         rows[family.__name__] = measured(family, number, files, restorer)
         print(table({family.__name__: rows[family.__name__]}).splitlines()[-1], flush=True)
-    report = {
-        "suite": "foreign",
-        "version": __version__,
-        "commit": git("rev-parse", "HEAD"),
-        "machine": machine(),
+    facts = {
         "model": {"name": restorer.bundle.name, "hash": restorer.bundle.hash},
         "photographs": {"names": [path.name for path in files], "sha256": checksum(files)},
         "columns": ["psnr damaged", "psnr restored", "aligned damaged", "aligned restored"],
         "rows": {name: np.round(values, 3).tolist() for name, values in rows.items()},
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    target: Path = args.out / f"foreign--{args.name}--cpu.json"
-    write_text(as_json(report), target, overwrite=True)
     if args.page is not None:
         before, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
         page = f"{before}{BEGIN}\n{table(rows)}\n{END}{rest.split(END)[1]}"
         write_text(page, args.page, overwrite=True)
-    print(target)
-    return target
+    return filed("foreign", facts, args)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quality import checksum, git
+from quality import checksum, filed
 from relume import Restorer, Settings, __version__, image
 from relume.bench.intervals import paired_bootstrap
-from relume.bench.machine import machine
 from relume.bench.quality import psnr, tone_aligned_psnr
-from relume.cli.streams import as_json, write_text
 from relume.image import Image
 from relume.tasks.evaluate import damaged_by
 
@@ -79,21 +77,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     for number, path in enumerate(files):
         rows.append(figures(restorer, path, args.recipe))
         print(f"{number + 1}/{len(files)} {path.name}", flush=True)
-    report = {
-        "suite": "mask-twice",
-        "version": __version__,
-        "commit": git("rev-parse", "HEAD"),
-        "machine": machine(),
+    facts = {
         "model": {"name": restorer.bundle.name, "hash": restorer.bundle.hash},
         "photographs": {"count": len(files), "every": args.every, "sha256": checksum(files)},
         "recipe": args.recipe,
         **summary(rows),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    target: Path = args.out / f"mask-twice--{args.name}--cpu.json"
-    write_text(as_json(report), target, overwrite=True)
-    print(target)
-    return target
+    return filed("mask-twice", facts, args)
 
 
 if __name__ == "__main__":

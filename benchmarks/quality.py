@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from relume import Restorer, Settings, __version__, image
 from relume.bench.classical import ROWS, row
 from relume.bench.machine import machine
+from relume.cli.streams import as_json, write_text
 from relume.cli.table import table
 from relume.tasks.contenders import Contender, classical, restored
 from relume.tasks.evaluate import FIGURES, Ruler, Score, damaged_by, score
@@ -29,6 +30,7 @@ SETTINGS = {
     "restored": (Settings(), "one evaluation"),
     "4-steps": (Settings(steps=4), "four evaluations"),
     "sharp": (Settings(fidelity=0.0), "fidelity 0: its own detail brought back"),
+    "light-kept": (Settings(shading="keep"), "one evaluation, uneven light kept"),
     "tone-kept": (Settings(tone="keep"), "one evaluation, the tone kept"),
 }
 
@@ -113,6 +115,17 @@ def rounded(value: Any) -> Any:
 
 def git(*words: str) -> str:
     return subprocess.run(["git", *words], capture_output=True, text=True, cwd=HERE).stdout.strip()
+
+
+def filed(suite: str, facts: Mapping[str, Any], args: argparse.Namespace) -> Path:
+    """Writes a suite's figures, with version, commit and machine, where ``args.out`` and ``.name`` say."""
+    commit = git("rev-parse", "HEAD")
+    frame = {"suite": suite, "version": __version__, "commit": commit, "machine": machine()}
+    args.out.mkdir(parents=True, exist_ok=True)
+    target: Path = args.out / f"{suite}--{args.name}--cpu.json"
+    write_text(as_json({**frame, **facts}), target, overwrite=True)
+    print(target)
+    return target
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

@@ -14,10 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quality import checksum, git
+from quality import checksum, filed
 from relume import Restorer, Settings, __version__, image
-from relume.bench.machine import machine
-from relume.cli.streams import as_json, write_text
 from relume.degrade.degradation import Degradation, from_batch, mask_of, stack_draws, to_batch
 from relume.degrade.dust import Dust
 from relume.degrade.flaking import Flaking
@@ -76,20 +74,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     args = parser.parse_args(argv)
     shown = image.read(args.photo).srgb()
     picture = np.ascontiguousarray(np.broadcast_to(shown, (*shown.shape[:2], 3)), dtype=np.float32)
-    report = {
-        "suite": "soft-marks",
-        "version": __version__,
-        "commit": git("rev-parse", "HEAD"),
-        "machine": machine(),
+    facts = {
         "photograph": {"name": args.photo.name, "sha256": checksum([args.photo])},
         "draws": DRAWS,
         "models": [measured(Restorer(model), picture) for model in args.models],
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    target: Path = args.out / f"soft-marks--{args.name}--cpu.json"
-    write_text(as_json(report), target, overwrite=True)
-    print(target)
-    return target
+    return filed("soft-marks", facts, args)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs/study"), help="a folder of runs")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="V")
     parser.add_argument("--budget-samples", type=int, default=100_000, help="for each variant")
+    parser.add_argument("--half", action="store_true", help="local nets and U-Nets of half the width")
     parser.add_argument("--seed", type=int, default=0, help="of the training and of the damage")
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--count", type=int, default=48, help="so many held-out photographs, evenly spread")
@@ -78,7 +79,7 @@ def order(names: Sequence[str]) -> list[str]:
 def trained(name: str, args: argparse.Namespace) -> Path:
     """The finished checkpoint of a variant, trained on from wherever it stands."""
     variant, path = VARIANTS[name], checkpoint(args.runs, name)
-    config = variant.config(args.runs, samples=args.budget_samples, seed=args.seed)
+    config = variant.config(args.runs, samples=args.budget_samples, seed=args.seed, half=args.half)
     if path.is_file():
         _, facts, step = last(path)
         if facts != json.loads(json.dumps(asdict(config))):
@@ -267,13 +268,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
     scores = measured(files, rows, ruler, args)
     facts = standings(scores, rows, ruler, against=DEFAULT)
     facts["pictures"] = columns(scores)
+    suite = "study-half" if args.half else "study"
     report = {
-        "suite": "study",
+        "suite": suite,
         "version": __version__,
         "commit": git("rev-parse", "HEAD"),
         "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
         "machine": {**machine(), "threads": 1},
         "budget_samples": args.budget_samples,
+        "half": args.half,
         "seed": args.seed,
         "training": {name: training(name, args) for name in names},
         "damage": {"recipe": args.recipe, "severity": 1.0, "seed": args.seed, "side": args.side},
@@ -281,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         **rounded(facts),
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    target = args.out / f"study--{args.name}--cpu.json".lower()
+    target = args.out / f"{suite}--{args.name}--cpu.json".lower()
     for path, text in (
         (target, json.dumps(report, allow_nan=False, ensure_ascii=False) + "\n"),
         (target.with_suffix(".md"), markdown(report)),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from relume.nets import RestorerConfig
 from relume.train import TRAINABLE, TrainConfig
 
 DEFAULT = "default"
@@ -16,10 +17,15 @@ class Variant:
     recipe: TrainConfig
     teacher: str | None = None
 
-    def config(self, runs: Path, *, samples: int, seed: int) -> TrainConfig:
-        """The recipe for so many samples; the last batch is whole, so at most one batch more are seen."""
+    def config(self, runs: Path, *, samples: int, seed: int, half: bool = False) -> TrainConfig:
+        """The recipe for so many samples; the last batch is whole, so at most one batch more are seen.
+
+        With ``half`` local nets have half of their channels: for the same time three times the samples.
+        """
         steps = max(1, -(-samples // self.recipe.batch))
         config = replace(self.recipe, steps=steps, warmup=min(self.recipe.warmup, steps // 10), seed=seed)
+        if half:
+            config = replace(config, config=_halved(config))
         if self.teacher is None:
             return config
         return replace(config, settings={**config.settings, "teacher": str(checkpoint(runs, self.teacher))})
@@ -33,6 +39,15 @@ PHOTO = replace(TRAINABLE["photo"], config={}, size=64)
 # The founding U-Net at half its width, so that one evaluation costs about as much as one of the restorer.
 DDPM = replace(TRAINABLE["ddpm"], config={"base": 16}, pair=PHOTO.pair, size=PHOTO.size)
 UNET = replace(DDPM, objective="restore", lr=1e-3)  # the founding net, asked what the restorer is asked
+
+
+def _halved(recipe: TrainConfig) -> dict[str, object]:
+    if recipe.net == "restorer":
+        widths = recipe.config.get("widths", RestorerConfig.widths)
+        return {**recipe.config, "widths": tuple(width // 2 for width in widths)}
+    if recipe.net == "unet":
+        return {**recipe.config, "base": recipe.config["base"] // 2}
+    return dict(recipe.config)
 
 
 def _asked(title: str, recipe: TrainConfig = PHOTO, **settings: float | str | bool) -> Variant:

@@ -112,6 +112,33 @@ def test_a_photograph_is_restored_compared_and_downloaded(page: Any, tmp_path: P
     np.testing.assert_array_equal(got.pixels, image.read(path).pixels)
 
 
+def test_what_is_chosen_is_asked_for(page: Any, tmp_path: Path) -> None:
+    # What a form with a file holds is not shown to playwright: the page keeps it.
+    page.evaluate(
+        """() => { const own = window.fetch; window.fetch = (address, options) => {
+            if (options?.body instanceof FormData) window.sent = Object.fromEntries(options.body);
+            return own(address, options);
+        }; }"""
+    )
+
+    def field(name: str) -> str | None:
+        found: str | None = page.evaluate("name => window.sent[name] ?? null", name)
+        return found
+
+    add(page, photograph(tmp_path / "plain.png", 20))
+    done(page, 1)
+    assert (field("tone"), field("mask"), field("shading"), field("preserve")) == ("revive", None, None, None)
+    page.select_option("select[name=mode]", "twice")
+    page.uncheck("input[name=even]")
+    add(page, photograph(tmp_path / "twice.png", 21))
+    done(page, 2)
+    assert (field("mask"), field("shading")) == ("twice", "keep")
+    page.select_option("select[name=mode]", "preserve")
+    add(page, photograph(tmp_path / "preserve.png", 22))
+    done(page, 3)
+    assert (field("mask"), field("preserve")) == (None, "true")
+
+
 def test_many_at_once_with_progress_preview_and_cancel(page: Any, tmp_path: Path) -> None:
     page.check("[name=uncertainty]")
     add(page, photograph(tmp_path / "large.png", 2, side=900))

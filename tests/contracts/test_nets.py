@@ -1,5 +1,6 @@
 r"""Every net keeps the contract, and what each one promises about itself holds."""
 
+import math
 from dataclasses import FrozenInstanceError, asdict, fields, is_dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from relume.nets import (  # noqa: E402
     PatchNet,
     Restorer,
     RestorerConfig,
+    ShadingConfig,
+    ShadingNet,
     ToneConfig,
     ToneNet,
     Translator,
@@ -28,6 +31,7 @@ from relume.nets import (  # noqa: E402
     build,
 )
 from relume.nets.blocks import BLOCKS, RmsNorm, TimeFeatures  # noqa: E402
+from relume.nets.shading import apply_shading  # noqa: E402
 from relume.nets.tone import apply_tone  # noqa: E402
 from relume.nets.unet import sinusoidal  # noqa: E402
 
@@ -36,6 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "background": {"channels": 2, "widths": (6, 8), "uncertain": True},
     "patches": {"channels": 2, "widths": (4, 6, 8)},
     "restorer": {"widths": (8, 12, 16), "encoder": (1, 1), "middle": 1, "decoder": (1, 1), "time_width": 8},
+    "shading": {"grid": 8, "widths": (6, 8), "blocks": 1},
     "tone": {"width": 4, "knots": 8, "channels": (4, 6)},
     "translator": {"latent": 3, "width": 8, "before": 1, "after": 1, "radius": 1},
     "unet": {"base": 8, "multipliers": (1, 2), "groups": 4},
@@ -57,6 +62,8 @@ def inputs(kind: str, *, count: int = 2, height: int = 16, width: int = 24) -> t
     picture, time = torch.rand(count, 3, height, width), torch.rand(count)
     if kind == "restorer":
         return picture, torch.rand(count, 4, height, width), time
+    if kind == "shading":
+        return (torch.rand(count, 3, 16, 16),)
     if kind in ("background", "patches"):
         return (torch.randn(count, 2, height, width),)
     if kind == "translator":
@@ -103,9 +110,8 @@ def test_wrong_settings_are_refused(kind: str) -> None:
 
 
 def test_an_unknown_kind_names_those_that_exist() -> None:
-    with pytest.raises(
-        UsageError, match="autoencoder, background, patches, restorer, tone, translator, unet"
-    ):
+    known = "autoencoder, background, patches, restorer, shading, tone, translator, unet"
+    with pytest.raises(UsageError, match=known):
         build("transformer", {})
 
 
@@ -301,6 +307,37 @@ def test_the_restorer_commutes_with_shifts() -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+# --- the shading net -------------------------------------------------------------------------------------
+
+
+def test_an_untrained_shading_net_changes_nothing() -> None:
+    net, picture = build("shading", SMALL["shading"]), torch.rand(2, 3, 16, 16)
+    points = net(picture)
+    assert points.shape == (2, 6, 8, 8) and not points.any()
+    torch.testing.assert_close(apply_shading(picture, points), picture, rtol=0, atol=1e-6)
+
+
+def test_a_shading_field_multiplies_and_adds_by_channel() -> None:
+    points = torch.zeros(1, 6, 8, 8)
+    points[:, 1], points[:, 5] = math.log(2), 0.25
+    picture = torch.rand(1, 3, 30, 20)
+    made = apply_shading(picture, points)
+    torch.testing.assert_close(made[:, 0], picture[:, 0])
+    torch.testing.assert_close(made[:, 1], 2 * picture[:, 1])
+    torch.testing.assert_close(made[:, 2], picture[:, 2] + 0.25)
+
+
+def test_the_shading_net_knows_places() -> None:
+    """The same colour everywhere gives another answer in a corner than in the middle."""
+    points = stirred("shading")(torch.full((1, 3, 16, 16), 0.5))
+    assert (points[..., 0, 0] - points[..., 4, 4]).abs().max() > 1e-3
+
+
+def test_a_shading_grid_has_to_be_halved_often_enough() -> None:
+    with pytest.raises(UsageError, match="halved"):
+        build("shading", {"grid": 6, "widths": (4, 6, 8)})
+
+
 # --- the tone net ----------------------------------------------------------------------------------------
 
 
@@ -437,6 +474,7 @@ def test_config_classes_are_the_listed_ones() -> None:
         "background": (BackgroundConfig, BackgroundNet),
         "patches": (PatchConfig, PatchNet),
         "restorer": (RestorerConfig, Restorer),
+        "shading": (ShadingConfig, ShadingNet),
         "tone": (ToneConfig, ToneNet),
         "translator": (TranslatorConfig, Translator),
         "unet": (UNetConfig, UNet),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relume import Restorer, bundle, image
+from relume import Restorer, Settings, bundle, image
 from relume.bench.quality import psnr, ssim
 from relume.degrade import recipe
 
@@ -31,12 +31,12 @@ def test_the_files_are_those_of_the_card() -> None:
     card = found.card
     for key in ("title", "description", "licence", "precisions", "parity", "schedule", "tile", "steps"):
         assert card.get(key), key
-    for key in ("data", "licence", "seed", "commit", "local", "tone"):
+    for key in ("data", "licence", "seed", "commit", "local", "tone", "shading"):
         assert key in card["training"], key
     assert card["quality"], "a card without measured quality"
 
 
-def test_one_file_of_weights_serves_both_graphs() -> None:
+def test_one_file_of_weights_serves_every_graph() -> None:
     found = bundle.find("photo")
     assert {value.dtype for value in found.tensors().values()} == {np.dtype(np.float16)}
     weights = (found.path / bundle.WEIGHTS).stat().st_size
@@ -72,6 +72,23 @@ def test_lost_contrast_comes_back(restorer: Restorer) -> None:
         gains.append(psnr(restorer.restore(image.from_array(flat)).image.pixels, clean) - psnr(flat, clean))
     assert np.mean(gains) > 4, f"{np.mean(gains):+.2f} dB"
     assert np.quantile(gains, 0.1) > 0, "a tenth of the photographs lost by it"
+
+
+@pytest.mark.quality
+def test_light_that_falls_off_comes_back(restorer: Restorer) -> None:
+    """Of a wide lens, by the fourth power of a cosine, which no recipe of relume's draws."""
+    if not PHOTOS.is_dir():
+        pytest.skip("the validation photographs are not beside this checkout")
+    gains, kept = [], []
+    for path in sorted(PHOTOS.glob("*"))[::8]:
+        clean = colour(image.read(path).pixels)
+        v, u = (np.linspace(-1, 1, n) for n in clean.shape[:2])
+        dark = (clean / (1 + 0.4 * (v[:, None] ** 2 + u**2))[..., None] ** 2).astype(np.float32)
+        for settings, found in ((Settings(), gains), (Settings(shading="keep"), kept)):
+            restored = restorer.restore(image.from_array(dark), settings).image.pixels
+            found.append(psnr(restored, clean) - psnr(dark, clean))
+    assert np.mean(gains) > np.mean(kept) + 1.5, f"{np.mean(gains):+.2f}, kept {np.mean(kept):+.2f} dB"
+    assert np.quantile(np.subtract(gains, kept), 0.1) > -0.5, "a tenth of the photographs lost by it"
 
 
 @pytest.mark.quality

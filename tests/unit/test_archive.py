@@ -419,6 +419,7 @@ def test_options_of_the_result_are_all_in_its_hash(tmp_path: Path) -> None:
     other: dict[str, Any] = {
         "mask": "none",
         "tone": "keep",
+        "shading": "keep",
         "format": "PNG",
         "precision": "f32",
         "save_mask": "",

@@ -365,6 +365,26 @@ def test_every_variant_is_one_change_of_what_can_be_trained(study: Any, tmp_path
     }
 
 
+def test_half_a_study_halves_local_nets_alone(study: Any, tmp_path: Path) -> None:
+    from relume.nets import build
+
+    variants, sizes = script("variants").VARIANTS, {}
+    for name in ("default", "conv", "half-width", "ddpm", "tone"):
+        whole, half = (
+            variants[name].config(tmp_path, samples=1000, seed=3, half=half) for half in (False, True)
+        )
+        assert replace(half, config=whole.config) == whole
+        counts = [sum(each.numel() for each in build(c.net, c.config).parameters()) for c in (half, whole)]
+        sizes[name] = counts[0] / counts[1]
+    assert sizes.pop("tone") == 1 and all(0.2 < size < 0.4 for size in sizes.values())
+    photographs(tmp_path / "learn", 8)
+    photographs(tmp_path / "held", 2)
+    made = study.main([*asked(tmp_path, "default"), "--half"])
+    facts = check(made)
+    assert made.name == "study-half--here--cpu.json" and facts["half"] is True
+    assert facts["training"]["default"]["recipe"]["config"]["widths"] == [4, 6]
+
+
 def test_equal_seeds_and_sizes_mean_equal_batches(study: Any, tmp_path: Path) -> None:
     import torch
 

@@ -19,6 +19,8 @@ from relume.train.export import export_photo  # noqa: E402
 SMALL = {
     "photo": {"widths": (8, 12), "encoder": (1,), "middle": 1, "decoder": (1,), "time_width": 8},
     "photo-tone": {"width": 8},
+    "photo-uneven": {"widths": (4, 6), "blocks": 1},
+    "photo-shading": {"widths": (4, 6), "blocks": 1},
     "ddpm": {"base": 8, "multipliers": (1, 2)},
     "generator": {"base": 8, "multipliers": (1, 2), "conditional": False},
     "latent-clean": {"latent": 4, "width": 8, "blocks": 1},
@@ -41,7 +43,8 @@ def checkpoints(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     assert set(SMALL) == of_photographs, "a recipe that this test does not know"
     found = {}
     for name, config in SMALL.items():
-        recipe = replace(TRAINABLE[name], config=config, size=32, batch=2, steps=2)
+        size = 64 if TRAINABLE[name].net == "shading" else 32  # its grid is as fine as half of a thumbnail
+        recipe = replace(TRAINABLE[name], config=config, size=size, batch=2, steps=2)
         if name == "latent-map":
             coders = {"old": str(found["latent-old"]), "clean": str(found["latent-clean"])}
             recipe = replace(recipe, settings={**recipe.settings, **coders})
@@ -62,6 +65,17 @@ def test_two_checkpoints_make_a_bundle_that_restores(checkpoints: dict[str, Path
     assert bundle.card["training"]["local"]["step"] == 2
     given = np.random.default_rng(1).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     assert Restorer(bundle.path, engine="onnx")(given).shape == given.shape
+
+
+def test_a_third_checkpoint_makes_light_even(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    local, tone, shading = (checkpoints[name] for name in ("photo", "photo-tone", "photo-shading"))
+    bundle = export_photo(local, tone, tmp_path / "made", shading_checkpoint=shading, report=print)
+    assert bundle.card["graphs"]["shading"]["inputs"][0]["shape"] == ["batch", 3, 64, 64]
+    assert "light" in bundle.card["description"] and bundle.card["training"]["shading"]["step"] == 2
+    given = np.random.default_rng(1).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    assert Restorer(bundle.path, engine="onnx")(given).shape == given.shape
+    with pytest.raises(TrainingError, match="photo-shading"):
+        export_photo(local, tone, tmp_path / "other", shading_checkpoint=tone)
 
 
 def test_the_parity_gate_refuses_engines_that_disagree(

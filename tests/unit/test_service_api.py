@@ -216,7 +216,7 @@ def test_a_failed_job_tells_its_problem(site: Site, monkeypatch: pytest.MonkeyPa
     def refuse(*_: Any) -> None:
         raise errors.UsageError("no such tone")
 
-    monkeypatch.setattr("relume.tasks.restore.apply_transform", refuse)
+    monkeypatch.setattr("relume.tasks.toning.apply_transform", refuse)
     site.go()
     is_problem(site.send("/api/v1/restore", steps=3), 422)
     id = site.send("/api/v1/jobs", steps=2).json()["id"]

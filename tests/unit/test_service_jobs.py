@@ -85,7 +85,7 @@ def test_a_job_gives_its_parts(shop: Shop) -> None:
 
 def test_every_option_that_the_restorer_knows_reaches_it() -> None:
     given = {"steps": 2, "seed": 5, "fidelity": 0.5, "mask": "none", "preserve": True, "tone": "keep"}
-    given |= {"strength": 0.5, "samples": 3, "uncertainty": True, "tile": 64}
+    given |= {"strength": 0.5, "samples": 3, "uncertainty": True, "tile": 64, "shading": "keep"}
     names = {each.name for each in fields(Settings)} & {each.name for each in fields(Request)}
     assert names == set(given), "an option of both is tried here"
     assert Request(**given).settings(7) == Settings(**given, max_memory=7)

@@ -12,6 +12,7 @@ from PIL import Image as PilImage
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
+from relume.degrade import DEGRADATIONS  # noqa: E402
 from relume.diffusion import linear  # noqa: E402
 from relume.nets import build  # noqa: E402
 from relume.train import TRAINABLE  # noqa: E402
@@ -23,6 +24,7 @@ from relume.train.photos import Photos  # noqa: E402
 
 SMALL: dict[str, dict[str, Any]] = {
     "restorer": {"widths": (8, 12), "encoder": (1,), "middle": 1, "decoder": (1,), "time_width": 8},
+    "shading": {"grid": 8, "widths": (6, 8), "blocks": 1},
     "tone": {"width": 4, "knots": 8, "channels": (4, 6)},
     "unet": {"base": 8, "multipliers": (1, 2), "groups": 4},
 }
@@ -144,7 +146,8 @@ def test_batches_depend_on_seed_and_step_alone(photos: Photos, pair: str) -> Non
     data = make(0)
     data[3]  # what was asked before does not matter
     one, two = data[5], make(0)[5]
-    assert {key: tuple(value.shape) for key, value in one.items()} == {
+    even = {"even": (3, 3, 16, 16)} if pair in ("uneven", "shading") else {}
+    assert {key: tuple(value.shape) for key, value in one.items()} == even | {
         "clean": (3, 3, 16, 16),
         "damaged": (3, 3, 16, 16),
         "faded": (3, 3, 16, 16),
@@ -168,7 +171,7 @@ def test_pairs_are_damaged_except_for_generation(photos: Photos) -> None:
         batch = Batches(photos, pair=pair, size=16, batch=24, seed=0)[0]
         harm[pair] = (batch["damaged"] - batch["clean"]).abs().amax((1, 2, 3))
     assert not harm["generation"].any()
-    for pair in ("photo", "tone", "damaged"):
+    for pair in ("photo", "tone", "uneven", "shading", "damaged"):
         assert float((harm[pair] > 0).float().mean()) >= 0.7
 
 
@@ -321,6 +324,40 @@ def test_a_staircase_costs_more_than_a_curve() -> None:
     assert costs[1] > costs[0] + 0.01
 
 
+def test_shading_is_read_off_all_damage_and_judged_on_tone_alone() -> None:
+    batch = handmade(2, torch.rand(2, 8))
+    batch["even"] = batch["clean"].clone()
+    batch["faded"] = 0.5 * batch["clean"] + 0.2
+    inverse = torch.cat([torch.full((2, 3, 8, 8), math.log(2)), torch.full((2, 3, 8, 8), -0.4)], dim=1)
+    aim, right = objective("shading", {}), _Spy(inverse)
+    best, figures = aim(right, batch)
+    assert torch.equal(right.given[0], batch["damaged"])
+    assert float(figures["left"]) < 1e-4 and float(figures["psnr"]) > 50
+    assert float(aim(_Spy(torch.zeros(2, 6, 8, 8)), batch)[1]["left"]) == pytest.approx(1, abs=1e-4)
+    assert aim(_Spy(torch.zeros(2, 6, 8, 8)), batch)[0] > best + 0.1
+    # Errors count in units of the contrast that they will be stretched with.
+    flat = batch | {key: 0.1 * batch[key] + 0.4 for key in ("even", "faded")}
+    shifted = torch.cat([torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.05)], dim=1)
+    flat["faded"], same = flat["even"], batch | {"faded": batch["even"]}
+    assert aim(_Spy(shifted), flat)[0] > 2 * aim(_Spy(shifted), same)[0]
+    rough = 0.5 * inverse + 1e-3 * torch.randn_like(inverse)
+    assert objective("shading", {"smooth": 1.0})(_Spy(rough), batch)[0] > aim(_Spy(rough), batch)[0]
+
+
+def test_even_is_faded_without_what_is_uneven(photos: Photos) -> None:
+    batch = Batches(photos, pair="shading", size=32, batch=64, seed=0)[0]
+    uneven = (batch["faded"] - batch["even"]).abs().amax((1, 2, 3)) > 1e-3
+    assert 0.4 < float(uneven.float().mean()) < 0.75  # the others have to be left alone
+    assert float(((batch["even"] - batch["clean"]).abs().amax((1, 2, 3)) > 1e-3).float().mean()) > 0.3
+    flat = Batches(photos, pair="shading", size=32, batch=24, seed=1)
+    flat.make = lambda photos, size, rng: (
+        np.full((3, size, size), 0.4, np.float32),
+        PAIRS["shading"](photos, size, rng)[1],
+    )
+    spread = {key: value.flatten(2).std(dim=2).amax(1) for key, value in flat[0].items() if key != "dice"}
+    assert float(spread["even"].max()) < 1e-6 and float((spread["faded"] > 1e-3).float().mean()) > 0.3
+
+
 def test_faded_holds_the_damage_to_tone_and_no_other(photos: Photos) -> None:
     batch = Batches(photos, pair="tone", size=16, batch=64, seed=0)[0]
     faded = (batch["faded"] - batch["clean"]).abs().amax((1, 2, 3))
@@ -338,6 +375,25 @@ def test_faded_holds_the_damage_to_tone_and_no_other(photos: Photos) -> None:
     assert float((spread[0] < 1e-6).float().mean()) >= 0.6 > float((spread[1] < 1e-6).float().mean())
     plain = Batches(photos, pair="generation", size=16, batch=4, seed=0)[0]
     assert torch.equal(plain["faded"], plain["clean"])
+
+
+def test_most_crops_do_not_begin_where_a_block_of_a_jpeg_does(photos: Photos) -> None:
+    data = Batches(photos, pair="photo", size=32, batch=64, seed=0)
+
+    def saved(photos: Photos, size: int, rng: np.random.Generator) -> Any:
+        jpeg = DEGRADATIONS["jpeg"](3.0)
+        picture = rng.random((3, size, size), dtype=np.float32)
+        return picture, [(jpeg, {"quality": np.full((1, 1, 1), 5, np.float32)})]
+
+    data.make = saved
+    batch = data[0]
+    assert batch["clean"].shape == batch["damaged"].shape == (64, 3, 32, 32)
+    steps = batch["damaged"].diff(dim=3).abs().mean((1, 2))  # (64, 31): across blocks they are larger
+    grid = np.array([[float(step[phase::8].mean()) for phase in range(8)] for step in steps]).argmax(1)
+    assert 0.15 < float((grid == 7).mean()) < 0.6 and len(set(grid.tolist())) == 8
+    # What belongs together is cut at one place: without damage both are the same.
+    data.make = lambda photos, size, rng: (rng.random((3, size, size), dtype=np.float32), [])
+    assert torch.equal(data[0]["damaged"], data[0]["clean"])
 
 
 def test_a_scanner_softens_marks_as_well_as_pictures_in_about_half_of_the_pairs(photos: Photos) -> None:

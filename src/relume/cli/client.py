@@ -159,7 +159,7 @@ def _followed(client: Client, job: Facts, name: str, console: Console) -> Facts:
 
 def _options(args: argparse.Namespace) -> dict[str, object]:
     """The fields of the form."""
-    names = ("steps", "seed", "fidelity", "preserve", "tone", "strength", "samples", "tile")
+    names = ("steps", "seed", "fidelity", "preserve", "tone", "shading", "strength", "samples", "tile")
     written = ("bit_depth", "quality", "keep_metadata")
     return {
         **{name: getattr(args, name) for name in (*names, *written)},

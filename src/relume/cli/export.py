@@ -20,8 +20,8 @@ def add(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "export",
         help="make a model of trained checkpoints",
-        description="Makes a model of the checkpoints of relume train photo and relume train photo-tone, or "
-        "of the one of relume train xray. It is written only if the engines agree on it.",
+        description="Makes a model of the checkpoints of relume train photo, photo-tone and, if wanted, "
+        "photo-shading, or of the one of relume train xray. It is written only if the engines agree on it.",
     )
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -29,6 +29,9 @@ def add(subparsers: "Subparsers") -> None:
     )
     parser.add_argument(
         "tone", type=Path, nargs="?", metavar="TONE", help="with photo: the checkpoint of photo-tone"
+    )
+    parser.add_argument(
+        "--shading", type=Path, metavar="SHADING", help="with photo: the checkpoint of photo-shading, if any"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the model's folder")
     parser.add_argument("--name", help="the model's name (default: photo or xray)")
@@ -53,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         "overwrite": args.overwrite,
         "report": console.note,
     }
+    if args.tone is None and args.shading is not None:
+        raise UsageError("--shading goes with the checkpoints of photo and of photo-tone")
     if args.tone is None:
         from relume.train.export_xray import export_xray
 
@@ -64,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             checkpoint(args.local),
             checkpoint(args.tone),
             args.output,
+            shading_checkpoint=None if args.shading is None else checkpoint(args.shading),
             name=args.name or "photo",
             parity_photos=args.photos,
             **options,

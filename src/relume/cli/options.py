@@ -208,6 +208,13 @@ def add_restoring(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "it was (default); neutral: such a print becomes grey; keep: leave tone and colour alone",
     )
     group.add_argument(
+        "--shading",
+        choices=("even", "keep"),
+        default="even",
+        help="even: light that falls off and uneven fading are undone as far as they are seen (default); "
+        "keep: not; with --preserve and --tone keep they stay anyway",
+    )
+    group.add_argument(
         "--strength",
         type=number(0, 1),
         default=1.0,

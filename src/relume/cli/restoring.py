@@ -128,6 +128,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         mask=args.mask if args.mask in FOUND else "auto",
         preserve=args.preserve,
         tone=args.tone,
+        shading=args.shading,
         strength=args.strength,
         samples=args.samples,
         uncertainty=args.uncertainty,

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from relume.train import TrainConfig
 
 _EPILOG = """\
-photo is the local net and photo-tone the second part of the photo restorer; relume export makes a model of
-both. ddpm is the conditional 300-step system, generator its unconditional first stage (relume generate).
-latent-clean, latent-old and latent-map are the three stages of latent translation, in this order. xray
-reads the background off X-ray images and learns from a simulator; xray-references is what it becomes with
---data REFERENCES, a file or folder of empty fields: the model xray goes on with your instrument. The
-same command goes on after an interruption. On several GPUs: accelerate launch -m relume train ...
+photo is the local net of the photo restorer, photo-tone what revives its tone and photo-shading what
+makes its light even (it may be left out; photo-uneven is a start for its --init); relume export makes a
+model of them. ddpm is the conditional 300-step system, generator its unconditional first stage (relume
+generate). latent-clean, latent-old and latent-map are the three stages of latent translation, in this
+order. xray reads the background off X-ray images and learns from a simulator; xray-references is what it
+becomes with --data REFERENCES, a file or folder of empty fields: the model xray goes on with your
+instrument. The same command goes on after an interruption. On several GPUs: accelerate launch -m relume
+train ...
 """
 
 
@@ -39,7 +41,8 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="photo, photo-tone, ddpm, generator, xray or latent-clean, -old, -map",
+        help="photo, photo-tone, photo-uneven, photo-shading, ddpm, generator, xray or latent-clean, -old, "
+        "-map",
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="photographs; for xray empty fields")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, samples")

@@ -25,6 +25,7 @@ from relume.degrade.recipes import RECIPES, Recipe, recipe
 from relume.degrade.resample import Blur, LowContrast, Resample
 from relume.degrade.scratches import Scratches
 from relume.degrade.scuffs import Scuffs
+from relume.degrade.shading import Shading
 from relume.degrade.stains import UnevenFading
 from relume.degrade.tears import Tears
 
@@ -44,6 +45,7 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
         Dust,
         Folds,
         UnevenFading,
+        Shading,
         Tears,
         Flaking,
         Scuffs,

@@ -17,6 +17,8 @@ __all__ = [
     "PatchNet",
     "Restorer",
     "RestorerConfig",
+    "ShadingConfig",
+    "ShadingNet",
     "ToneConfig",
     "ToneNet",
     "Translator",
@@ -34,6 +36,7 @@ from relume.errors import UsageError
 from relume.nets.autoencoder import Autoencoder, AutoencoderConfig
 from relume.nets.pix2pix import BackgroundConfig, BackgroundNet, PatchConfig, PatchNet
 from relume.nets.restorer import Restorer, RestorerConfig
+from relume.nets.shading import ShadingConfig, ShadingNet
 from relume.nets.tone import ToneConfig, ToneNet
 from relume.nets.translator import Translator, TranslatorConfig
 from relume.nets.unet import UNet, UNetConfig
@@ -43,6 +46,7 @@ NETS: dict[str, tuple[type[Any], type[nn.Module]]] = {
     "background": (BackgroundConfig, BackgroundNet),
     "patches": (PatchConfig, PatchNet),
     "restorer": (RestorerConfig, Restorer),
+    "shading": (ShadingConfig, ShadingNet),
     "tone": (ToneConfig, ToneNet),
     "translator": (TranslatorConfig, Translator),
     "unet": (UNetConfig, UNet),

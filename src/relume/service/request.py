@@ -10,7 +10,7 @@ from typing import Any, Literal
 from relume import image as images
 from relume.errors import UsageError
 from relume.image import Image
-from relume.tasks import Settings, Tone
+from relume.tasks import Settings, Shading, Tone
 
 # What a format is called on the web.
 _MEDIA = {
@@ -51,6 +51,7 @@ class Request:
     mask: Literal["auto", "none", "twice"] = "auto"
     preserve: bool = False
     tone: Tone = "revive"
+    shading: Shading = "even"
     strength: float = 1.0
     samples: int = 1
     uncertainty: bool = False

@@ -20,7 +20,6 @@ from relume.marks.activity import luma, window_mean
 from relume.tasks.finish import three_channels
 from relume.tasks.restore import Restoration, Restorer
 from relume.tasks.settings import Settings
-from relume.tasks.tone import apply_transform
 
 Array = NDArray[np.float32]
 
@@ -39,11 +38,11 @@ class Coefficients(NamedTuple):
 
 
 COEFFICIENTS = Coefficients(
-    spread=0.1312,
-    residual=0.2001,
-    damage=0.0097,
-    activity=0.0881,
-    model="9ba8d773aa1846465af609ec35991969e56ca5deb303c30963b2d1b79cfc997e",
+    spread=0.1282,
+    residual=0.2018,
+    damage=0.0089,
+    activity=0.0884,
+    model="f18af6b37306db85705cbdbfdbb9988edd789b601bc82e44a2b921225f0e6c91",
 )
 
 
@@ -110,7 +109,7 @@ def evidence(
     spread = restorer.restore(image, drawing, mask=mask).uncertainty
     assert spread is not None  # it was asked for
     picture = three_channels(image.srgb())
-    toned = apply_transform(picture, restorer.transform(picture, settings.tone))
+    toned = restorer.toned(picture, settings)
     size, overlap = restorer.tiling(image.height, image.width, settings)
 
     told = np.zeros(toned.shape[:2], np.float32) if mask is None else mask

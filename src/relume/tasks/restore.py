@@ -32,8 +32,10 @@ from relume.tasks.kinds import like, to_image
 from relume.tasks.local import Job, Local, check_side
 from relume.tasks.progress import InTwo, Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
+from relume.tasks.shading import Shading
 from relume.tasks.steps import Run
-from relume.tasks.tone import Tone, ToneTransform, apply_transform, cautious, colour, thumbnail
+from relume.tasks.tone import Tone, ToneTransform
+from relume.tasks.toning import Toning
 
 Array = NDArray[np.float32]
 
@@ -105,10 +107,11 @@ class Restorer:
         where: Any = {"device": device, "threads": threads, "force": force, "measure": measure}
         load: Any = partial(engines.load, self.bundle, build=_build, **where)
         self.engine: Engine = load("local", engine=engine, precision=precision).shared(calls)
-        # The tone net is tiny and its answer touches every pixel: it always runs in full precision.
-        # It runs on the same engine, so that one runtime is loaded and not two.
-        tone = partial(load, "tone", engine=self.engine.name, precision="f32")
-        self._tone: Engine | None = tone() if "tone" in self.bundle.card["graphs"] else None
+        # These nets are tiny and their answers touch every pixel: they always run in full precision.
+        # They run on the same engine, so that one runtime is loaded and not two.
+        small = partial(load, engine=self.engine.name, precision="f32")
+        graphs = self.bundle.card["graphs"]
+        self.toned = Toning(*(small(graph) if graph in graphs else None for graph in ("tone", "shading")))
         self._local = Local(self.engine, self.bundle.card)
 
     def restore(
@@ -144,7 +147,7 @@ class Restorer:
         side, overlap = self.tiling(image.height, image.width, settings)
         self._local.prepare(side)
         picture = three_channels(image.srgb())
-        toned = apply_transform(picture, self.transform(picture, settings.tone))
+        toned = self.toned(picture, settings)
         grey = image.gray or is_grey(picture)
         del picture
         watch.lap("tone")
@@ -201,17 +204,12 @@ class Restorer:
         )
 
     def transform(self, picture: Array, tone: Tone = "revive") -> ToneTransform:
-        """The tone transform for a whole H×W×3 picture."""
-        if self._tone is None or tone == "keep":
-            return ToneTransform.identity()
-        asked = thumbnail(picture)
-        small = asked[0].transpose(1, 2, 0)
-        found = ToneTransform.from_parameters(np.asarray(self._tone(asked)))
-        return colour(cautious(found, small), small, tone)
+        """The tone transform for a whole H×W×3 picture, after its light was made even."""
+        return self.toned.read(picture, Settings(tone=tone))[1]
 
     def local(self, picture: Array) -> tuple[Array, Array]:
         """What the local net makes of an H×W×3 picture, and the toned picture that it was shown."""
-        toned = apply_transform(picture, self.transform(picture))
+        toned = self.toned(picture)
         return self._ask(toned, None, run=None)[0], toned
 
     def detect(
@@ -225,7 +223,7 @@ class Restorer:
     ) -> Array:
         """The probability of damage, H×W float32 in [0,1]; the rest is as in :meth:`restore`."""
         picture = three_channels(image.srgb())
-        toned = apply_transform(picture, self.transform(picture))
+        toned = self.toned(picture)
         job = Job(None, *self.tiling(image.height, image.width, Settings(tile=tile)))
         found = self._local(toned, None, job, Passes(progress=progress, observe=observe), run)[..., 3]
         more = search(toned, found, partial(self._ask, run=run))
@@ -241,6 +239,7 @@ class Restorer:
         mask: Array | Literal["auto", "none", "twice"] = "auto",
         preserve: bool = False,
         tone: Tone = "revive",
+        shading: Shading = "even",
         strength: float = 1.0,
         samples: int = 1,
         tile: int | None = None,
@@ -259,6 +258,7 @@ class Restorer:
             mask=mask if isinstance(mask, str) else "auto",
             preserve=preserve,
             tone=tone,
+            shading=shading,
             strength=strength,
             samples=samples,
             tile=tile,

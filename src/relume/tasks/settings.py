@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relume.errors import UsageError
+from relume.tasks.shading import SHADINGS, Shading
 from relume.tasks.tone import TONES, Tone
 
 CHAIN_STEPS = 4
@@ -32,11 +33,15 @@ class Settings:
         the time. Blots that were found and only paled pale more or go; on sound photographs more is lost,
         and what was found on a smaller copy alone is filled less well.
     preserve:
-        Keep every pixel away from the damage as the (toned) original has it.
+        Keep every pixel away from the damage as the (toned) original has it; its light is kept then, too.
     tone:
         What becomes of the tone and colour of the whole photograph. ``revive``: contrast and lost colours
         come back, and the tint of a black-and-white print stays, no stronger than it was; ``neutral``: the
         same, but such a print becomes neutral grey; ``keep``: nothing changes.
+    shading:
+        What becomes of light that falls off and of fading that is uneven. ``even``: they are undone as far as
+        they were seen; ``keep``: not. With ``preserve``, or where ``tone`` is ``keep``,
+        they stay anyway.
     strength:
         1: the restored picture; less: so much of the way to it from the picture as it was; 0: the latter.
     samples:
@@ -56,6 +61,7 @@ class Settings:
     mask: Literal["auto", "none", "twice"] = "auto"
     preserve: bool = False
     tone: Tone = "revive"
+    shading: Shading = "even"
     strength: float = 1.0
     samples: int = 1
     uncertainty: bool = False
@@ -69,6 +75,8 @@ class Settings:
             raise UsageError("steps and samples start at 1, and the seed at 0")
         if self.tone not in TONES:
             raise UsageError(f"tone is {self.tone!r}: choose one of {', '.join(TONES)}")
+        if self.shading not in SHADINGS:
+            raise UsageError(f"shading is {self.shading!r}: choose one of {', '.join(SHADINGS)}")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is {self.strength}: it lies between 0 (as it was) and 1 (restored)")
         if self.mask not in ("auto", "none", "twice"):

@@ -3,7 +3,7 @@ r"""Frozen recipes: everything that decides what a training run computes."""
 __all__ = ["TrainConfig", "TRAINABLE"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -47,6 +47,19 @@ class TrainConfig:
 
 _BACKGROUND = {"channels": 4, "widths": (24, 48, 96, 160, 224), "uncertain": True}
 
+_LIGHT = TrainConfig(
+    net="shading",
+    config={},
+    objective="shading",
+    pair="shading",
+    size=64,
+    batch=32,
+    steps=10_000,
+    lr=1.5e-3,
+    decay=0.7,
+    ema=0.998,
+)
+
 TRAINABLE: Mapping[str, TrainConfig] = {
     "photo": TrainConfig(
         net="restorer",
@@ -68,6 +81,8 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         steps=20_000,
         lr=1e-3,
     ),
+    "photo-uneven": replace(_LIGHT, pair="uneven", steps=2_000),  # a start for the next
+    "photo-shading": _LIGHT,
     # The original system: a conditional U-Net, ε-prediction, 300 steps.
     "ddpm": TrainConfig(
         net="unet", config={}, objective="epsilon", pair="damaged", size=64, batch=16, steps=20_000, lr=2e-4

@@ -38,6 +38,7 @@ def export_photo(
     tone_checkpoint: Path,
     out: Path,
     *,
+    shading_checkpoint: Path | None = None,
     name: str = "photo",
     training: Mapping[str, Any] | None = None,
     quality: Mapping[str, Any] | None = None,
@@ -47,6 +48,7 @@ def export_photo(
 ) -> Bundle:
     """Write the photo restorer's bundle to the folder ``out``.
 
+    Without ``shading_checkpoint`` the light of photographs stays as it is.
     ``training`` and ``quality`` go into the card as they are; the recipes and steps are added.
     ``parity_photos`` is a folder of photographs to compare the engines on; drawn patterns without it.
 
@@ -62,12 +64,24 @@ def export_photo(
     if local_facts["net"] != "restorer" or tone_facts["net"] != "tone":
         raise TrainingError("the photo bundle is made of a 'restorer' and a 'tone' checkpoint, in this order")
     nets = {"local": (local, local_facts), "tone": (tone, tone_facts)}
+    learned = {"local": (local_facts, local_step), "tone": (tone_facts, tone_step)}
+    if shading_checkpoint is not None:
+        shading, shading_facts, shading_step = averaged(shading_checkpoint)
+        if shading_facts["net"] != "shading":
+            raise TrainingError(f"{shading_checkpoint} is no checkpoint of photo-shading")
+        if shading.config.grid != 32:
+            raise TrainingError(
+                "the photo bundle shows thumbnails of 64 pixels: train photo-shading with grid 32"
+            )
+        nets["shading"] = (shading, shading_facts)
+        learned["shading"] = (shading_facts, shading_step)
     card = _card(name, nets, out_of=training, quality=quality)
-    for part, facts, step in (("local", local_facts, local_step), ("tone", tone_facts, tone_step)):
+    for part, (facts, step) in learned.items():
         card["training"][part] = {"recipe": facts, "step": step, "samples": step * facts["batch"]}
     examples = {
         "local": (torch.rand(2, 3, 64, 96), torch.rand(2, 4, 64, 96), torch.rand(2)),
         "tone": (torch.rand(2, 3, 64, 64),),
+        "shading": (torch.rand(2, 3, 64, 64),),
     }
     return write_bundle(
         out,
@@ -144,6 +158,17 @@ def _card(
 ) -> dict[str, Any]:
     schedule = replace(residual_shift(LEVELS), kappa=_kappa(nets["local"][1]))
     local, tone = nets["local"], nets["tone"]
+    light: dict[str, Any] = {}
+    if "shading" in nets:
+        net, facts = nets["shading"]
+        grid = net.config.grid
+        light["shading"] = {
+            "file": "shading.onnx",
+            "net": {"kind": facts["net"], "config": plain(net)},
+            "prefix": "shading.",
+            "inputs": [{"name": "picture", "shape": ["batch", 3, 2 * grid, 2 * grid]}],
+            "outputs": [{"name": "points", "shape": ["batch", 6, grid, grid]}],
+        }
     picture = ["batch", 3, "height", "width"]
     return {
         "name": name,
@@ -152,7 +177,8 @@ def _card(
         "title": "Old photographs",
         "description": (
             "Repairs scratches, cracks, dust, folds, noise, blur and JPEG on tiles; restores tone and colour "
-            "for the whole photograph by one smooth transform."
+            "for the whole photograph by one smooth transform"
+            + (", and makes uneven light and fading even by one smooth field." if light else ".")
         ),
         "licence": "Apache-2.0",
         "graphs": {
@@ -174,6 +200,7 @@ def _card(
                 "inputs": [{"name": "picture", "shape": picture}],
                 "outputs": [{"name": "parameters", "shape": ["batch", tone[0].out.out_features]}],
             },
+            **light,
         },
         "multiple_of": local[0].config.multiple_of,
         "tile": TILE,

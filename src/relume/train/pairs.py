@@ -4,7 +4,16 @@ Every random number of a batch comes from a generator seeded by (seed, process, 
 interrupted therefore sees, after it resumes, exactly what it would have seen.
 """
 
-__all__ = ["Batches", "PAIRS", "photo_pair", "tone_pair", "damaged_pair", "generation_pair"]
+__all__ = [
+    "Batches",
+    "PAIRS",
+    "photo_pair",
+    "tone_pair",
+    "uneven_pair",
+    "shading_pair",
+    "damaged_pair",
+    "generation_pair",
+]
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,11 +34,15 @@ from relume.degrade.noise import Noise, Speckle
 from relume.degrade.recipes import Plan, recipe
 from relume.degrade.resample import Blur, Resample
 from relume.degrade.scratches import Scratches
+from relume.degrade.shading import Shading
 from relume.degrade.stains import UnevenFading
 from relume.train.photos import Photos
 
 Batch = dict[str, Tensor]
-_TONE = (Fading, Levels, UnevenFading)  # what a colour transform can hope to mend
+# What a field over the picture can hope to mend; and what a colour transform can, more or less.
+_UNEVEN: tuple[type[Degradation], ...] = (UnevenFading, Shading)
+_TONE: tuple[type[Degradation], ...] = (Fading, Levels, *_UNEVEN)
+_BLOCK = 8  # pixels of a JPEG's blocks
 _ALONE: tuple[type[Degradation], ...] = (Blur, Noise, Resample, Jpeg, Jpeg, Speckle, Scratches, Dust)
 Chw = NDArray[np.float32]
 
@@ -67,7 +80,8 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
     elif chance < 0.22:
         plan = _few(shape, rng, unit)
     else:
-        name = "surface" if chance < 0.5 else "structure"
+        # On large scans there is little noise, and no block of a JPEG: marks are all that is wrong with them.
+        name = "surface" if chance < (0.5 if zoom == 1 else 0.65) else "structure"
         plan = recipe(name).sample(shape, rng, severity=float(rng.uniform(0.5, 1.3)), unit=unit)
     return picture, plan + _scanned(shape, rng)
 
@@ -114,6 +128,43 @@ def tone_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw,
     return picture, plan + recipe("structure").sample((3, size, size), rng, severity=severity, unit=0.4)
 
 
+def shading_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
+    """The whole photograph as a thumbnail, half of the time unevenly faded or lit, and faded evenly too.
+
+    Lenses are uneven before a print fades, and lamps above it afterwards.
+    """
+    picture = _clean(photos, size, rng, whole=True)
+    shape = (3, size, size)
+    tone: Plan = []
+    if rng.random() < 0.5:
+        kind = Fading if rng.random() < 0.7 else Levels
+        fading = kind(float(rng.uniform(0.3, 1.2)))
+        tone.append((fading, fading.sample(shape, rng)))
+    uneven: Plan = []
+    chance = rng.random()
+    if chance < 0.25:
+        veil = UnevenFading(float(rng.uniform(0.4, 1.5)), unit=0.4)
+        uneven.append((veil, veil.sample(shape, rng)))
+    if 0.15 < chance < 0.55:
+        light = Shading(float(rng.uniform(0.3, 1.2)))
+        uneven.append((light, light.sample(shape, rng)))
+    plan = uneven + tone if rng.random() < 0.3 else tone + uneven
+    severity = float(rng.uniform(0.1, 0.7))
+    other = recipe("structure").sample(shape, rng, severity=severity, unit=0.4)
+    return picture, plan + [(damage, draw) for damage, draw in other if not isinstance(damage, _UNEVEN)]
+
+
+def uneven_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
+    """The whole photograph as a thumbnail, strongly uneven and nothing else: what is learned first."""
+    picture = _clean(photos, size, rng, whole=True)
+    uneven: Degradation
+    if rng.random() < 0.5:
+        uneven = UnevenFading(float(rng.uniform(0.9, 1.5)), unit=0.4)
+    else:
+        uneven = Shading(float(rng.uniform(0.8, 1.3)))
+    return picture, [(uneven, uneven.sample(picture.shape, rng))]
+
+
 def damaged_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw, Plan]:
     """Everything that `old-photo` does: what the 300-step baseline is given."""
     return _clean(photos, size, rng), recipe("old-photo").sample((3, size, size), rng, unit=_unit(rng))
@@ -127,9 +178,19 @@ def generation_pair(photos: Photos, size: int, rng: np.random.Generator) -> tupl
 PAIRS: Mapping[str, Callable[[Photos, int, np.random.Generator], tuple[Chw, Plan]]] = {
     "photo": photo_pair,
     "tone": tone_pair,
+    "uneven": uneven_pair,
+    "shading": shading_pair,
     "damaged": damaged_pair,
     "generation": generation_pair,
 }
+
+
+def _cut(planes: Tensor, corners: NDArray[np.integer], size: int) -> Tensor:
+    """Squares of ``size`` pixels out of (B,C,H,W), each from its own corner; other tensors as they are."""
+    if planes.ndim != 4:
+        return planes
+    cut = [each[:, y : y + size, x : x + size] for each, (y, x) in zip(planes, corners, strict=True)]
+    return torch.stack(cut)
 
 
 class Batches(Dataset[Batch]):
@@ -137,6 +198,7 @@ class Batches(Dataset[Batch]):
 
     ``clean``, ``damaged`` and ``faded`` (tone damage alone) are (B,3,H,W), ``mask`` is (B,1,H,W), ``noise``
     standard normal like ``clean``, and ``dice`` (B,8) uniform numbers for whatever the objective draws.
+    Pairs of shading have ``even`` too: faded evenly.
     With ``old``, genuine old photographs, ``real`` holds half as many crops of them as they are.
     """
 
@@ -153,17 +215,21 @@ class Batches(Dataset[Batch]):
     ) -> None:
         self.old = old
         self.photos, self.make, self.size, self.batch = photos, PAIRS[pair], size, batch
+        self.evens = pair in ("uneven", "shading")
+        # Crops of scans do not begin where a block of the JPEG does: a net that saw nothing else found a
+        # plate's blots where its grid and that of the file agreed, and next to none a few pixels aside.
+        self.margin = _BLOCK if pair == "photo" else 0
         self.seed, self.process = seed, process
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, self.process, int(step)])
-        made = [self.make(self.photos, self.size, rng) for _ in range(self.batch)]
+        size = self.size + self.margin
+        made = [self.make(self.photos, size, rng) for _ in range(self.batch)]
         clean = torch.from_numpy(np.stack([picture for picture, _ in made]))
         plans = [plan for _, plan in made]
         damaged = degrade_batch(clean, plans)
-        faded = degrade_batch(
-            clean, [[(d, draw) for d, draw in plan if isinstance(d, _TONE)] for plan in plans]
-        )
+        tones = [[(d, draw) for d, draw in plan if isinstance(d, _TONE)] for plan in plans]
+        faded = degrade_batch(clean, tones)
         noise = rng.standard_normal(tuple(clean.shape), dtype=np.float32)
         dice: Any = rng.random((self.batch, 8), dtype=np.float32)
         found = {
@@ -174,6 +240,12 @@ class Batches(Dataset[Batch]):
             "noise": torch.from_numpy(noise),
             "dice": torch.from_numpy(dice),
         }
+        if self.evens:
+            evenly = [[(d, draw) for d, draw in plan if not isinstance(d, _UNEVEN)] for plan in tones]
+            found["even"] = degrade_batch(clean, evenly).pictures
+        if self.margin:
+            aside = rng.integers(0, _BLOCK, (self.batch, 2)) * (rng.random((self.batch, 1)) < 0.75)
+            found = {name: _cut(planes, aside, self.size) for name, planes in found.items()}
         if self.old is not None:  # drawn last: the other numbers are the same without
             real = [self.old.crop(self.size, rng) for _ in range(max(1, self.batch // 2))]
             found["real"] = torch.from_numpy(np.stack(real).transpose(0, 3, 1, 2).copy())

@@ -10,6 +10,8 @@ function options() {
   const form = $("#options").elements;
   const fields = { fidelity: form.fidelity.value, strength: form.strength.value, tone: form.tone.value };
   if (form.mode.value === "preserve") fields.preserve = true;
+  if (form.mode.value === "twice") fields.mask = "twice";
+  if (!form.even.checked) fields.shading = "keep";
   if (form.uncertainty.checked) fields.uncertainty = true;
   return fields;
 }

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from relume.service.problems import MEDIA
 from relume.service.request import Request
-from relume.tasks import Tone
+from relume.tasks import Shading, Tone
 
 _SEED = 2**53 - 1  # what JSON's numbers hold exactly
 
@@ -54,6 +54,9 @@ class RestoreForm(_Form):
         "revive",
         description="revive: contrast and lost colours come back; neutral: and a sepia print becomes grey; "
         "keep: tone and colour stay",
+    )
+    shading: Shading = Field(
+        "even", description="even: uneven light and fading are undone as far as they are seen; keep: not"
     )
     strength: float = Field(1.0, ge=0, le=1, description="1: the restored picture; less: so far towards it")
     samples: int = Field(1, ge=1, le=16, description="plausible pictures whose mean is the result")

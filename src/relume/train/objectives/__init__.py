@@ -10,6 +10,7 @@ __all__ = [
     "objective",
     "Autoencode",
     "Distil",
+    "MatchShading",
     "MatchTone",
     "PredictNoise",
     "ReadBackground",
@@ -27,12 +28,14 @@ from relume.train.objectives.distil import Distil
 from relume.train.objectives.noise import PredictNoise
 from relume.train.objectives.objective import Objective
 from relume.train.objectives.restore import Restore
+from relume.train.objectives.shading import MatchShading
 from relume.train.objectives.tone import MatchTone
 from relume.train.objectives.translate import Translate
 
 OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
     "restore": Restore,
     "tone": MatchTone,
+    "shading": MatchShading,
     "epsilon": PredictNoise,
     "distil": Distil,
     "autoencode": Autoencode,
