@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
 from relume import Restorer, image  # noqa: E402
+from relume import bundle as bundles  # noqa: E402
 from relume.cli import main  # noqa: E402
 from relume.errors import TrainingError  # noqa: E402
 from relume.train import TRAINABLE, Run, train  # noqa: E402
@@ -76,6 +77,23 @@ def test_a_third_checkpoint_makes_light_even(checkpoints: dict[str, Path], tmp_p
     assert Restorer(bundle.path, engine="onnx")(given).shape == given.shape
     with pytest.raises(TrainingError, match="photo-shading"):
         export_photo(local, tone, tmp_path / "other", shading_checkpoint=tone)
+
+
+def test_nets_of_a_model_are_taken_over_beside_a_new_one(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    local, tone, shading = (checkpoints[name] for name in ("photo", "photo-tone", "photo-shading"))
+    old = export_photo(local, tone, tmp_path / "old", shading_checkpoint=shading, report=lambda line: None)
+    arguments = [local, old.path, "--shading", old.path, "-o", tmp_path / "new", "-q"]
+    assert main(["export", *map(str, arguments)]) == 0
+    new = bundles.find(tmp_path / "new")
+    for name, value in old.tensors().items():
+        assert np.array_equal(value, new.tensors()[name]), name
+    for part in ("local", "tone", "shading"):
+        assert new.card["training"][part] == old.card["training"][part]
+    with pytest.raises(TrainingError, match="no training of a net 'shading'"):
+        two = export_photo(local, tone, tmp_path / "two", report=lambda line: None)
+        export_photo(local, tone, tmp_path / "other", shading_checkpoint=two.path)
 
 
 def test_the_parity_gate_refuses_engines_that_disagree(

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from relume.bundle import CARD, find, installed
 from relume.cli.console import Console
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk
@@ -21,7 +22,8 @@ def add(subparsers: "Subparsers") -> None:
         "export",
         help="make a model of trained checkpoints",
         description="Makes a model of the checkpoints of relume train photo, photo-tone and, if wanted, "
-        "photo-shading, or of the one of relume train xray. It is written only if the engines agree on it.",
+        "photo-shading, or of the one of relume train xray. It is written only if the engines agree on it. "
+        "In place of a checkpoint of a photo net, a photo model may be named, whose net is taken over.",
     )
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -66,16 +68,25 @@ def run(args: argparse.Namespace) -> int:
         from relume.train.export import export_photo
 
         bundle = export_photo(
-            checkpoint(args.local),
-            checkpoint(args.tone),
+            _learned(args.local),
+            _learned(args.tone),
             args.output,
-            shading_checkpoint=None if args.shading is None else checkpoint(args.shading),
+            shading_checkpoint=None if args.shading is None else _learned(args.shading),
             name=args.name or "photo",
             parity_photos=args.photos,
             **options,
         )
     console.note(f"model {bundle.name} ({bundle.hash[:12]}): {bundle.path}")
     return 0
+
+
+def _learned(path: Path) -> Path:
+    """A checkpoint, or the folder of a model, which may be told by its name where no file is called so."""
+    if path.is_dir() and (path / CARD).is_file():
+        return path
+    if not path.exists() and str(path) in {bundle.name for bundle in installed()}:
+        return find(str(path)).path
+    return checkpoint(path)
 
 
 def checkpoint(path: Path) -> Path:

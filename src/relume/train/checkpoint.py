@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from relume.bundle import CARD, find
+from relume.bundle import CARD, Bundle, find
 from relume.errors import TrainingError
 from relume.nets import build
 from relume.nets.blocks import Block
@@ -105,14 +105,19 @@ def _restore(net: nn.Module, optimizer: torch.optim.Optimizer, weights: Weights,
         )
 
 
-def averaged(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
+def averaged(checkpoint: Path, kind: str | None = None) -> tuple[nn.Module, dict[str, Any], int]:
     """The net of a checkpoint with its averaged weights, the recipe it was trained by, and its step.
+
+    ``checkpoint`` may be the folder of a bundle too, one of whose nets is of ``kind`` (the name of a net):
+    its weights are those that are stored, in half precision.
 
     Raises
     ------
     TrainingError
-        If the file is no checkpoint.
+        If the file is no checkpoint, or the bundle holds no such net.
     """
+    if kind is not None and (checkpoint / CARD).is_file():
+        return _exported(find(checkpoint), kind)
     return _net_of(checkpoint, "average.")
 
 
@@ -125,6 +130,26 @@ def last(checkpoint: Path) -> tuple[nn.Module, dict[str, Any], int]:
         If the file is no checkpoint.
     """
     return _net_of(checkpoint, "net.")
+
+
+def _exported(bundle: Bundle, kind: str) -> tuple[nn.Module, dict[str, Any], int]:
+    """The net of ``kind`` of a bundle, as :func:`averaged` gives it."""
+    for part, facts in bundle.card["graphs"].items():
+        learned = bundle.card["training"].get(part)
+        if facts["net"]["kind"] == kind and isinstance(learned, dict):
+            net = build(kind, facts["net"]["config"]).eval()
+            net.load_state_dict(_stored(bundle, facts["prefix"]))
+            return net, learned["recipe"], learned["step"]
+    raise TrainingError(f"model {bundle.name} tells of no training of a net {kind!r}: name a checkpoint")
+
+
+def _stored(bundle: Bundle, prefix: str) -> Weights:
+    """The tensors of a bundle whose names begin with ``prefix``, without it and in float32."""
+    return {
+        name.removeprefix(prefix): torch.from_numpy(value).float()
+        for name, value in bundle.tensors().items()
+        if name.startswith(prefix)
+    }
 
 
 def _net_of(checkpoint: Path, prefix: str) -> tuple[nn.Module, dict[str, Any], int]:
@@ -182,10 +207,8 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
 def _bundled(path: Path, net: nn.Module) -> Weights:
     """The weights of the first graph of a bundle whose names are those of ``net``, in float32."""
     bundle = find(path)
-    tensors = {name: torch.from_numpy(value).float() for name, value in bundle.tensors().items()}
     for facts in bundle.card["graphs"].values():
-        prefix = facts["prefix"]
-        known = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        known = _stored(bundle, facts["prefix"])
         if known.keys() == net.state_dict().keys():
             return known
     raise TrainingError(f"model {bundle.name} holds no net of this kind: name another --init")

@@ -48,7 +48,8 @@ def export_photo(
 ) -> Bundle:
     """Write the photo restorer's bundle to the folder ``out``.
 
-    Without ``shading_checkpoint`` the light of photographs stays as it is.
+    Without ``shading_checkpoint`` the light of photographs stays as it is. The folder of a photo bundle
+    stands for a checkpoint too: its net of that kind is taken over as it is.
     ``training`` and ``quality`` go into the card as they are; the recipes and steps are added.
     ``parity_photos`` is a folder of photographs to compare the engines on; drawn patterns without it.
 
@@ -59,14 +60,14 @@ def export_photo(
     OutputExists
         If ``out`` is there and ``overwrite`` is not asked for.
     """
-    local, local_facts, local_step = averaged(local_checkpoint)
-    tone, tone_facts, tone_step = averaged(tone_checkpoint)
+    local, local_facts, local_step = averaged(local_checkpoint, "restorer")
+    tone, tone_facts, tone_step = averaged(tone_checkpoint, "tone")
     if local_facts["net"] != "restorer" or tone_facts["net"] != "tone":
         raise TrainingError("the photo bundle is made of a 'restorer' and a 'tone' checkpoint, in this order")
     nets = {"local": (local, local_facts), "tone": (tone, tone_facts)}
     learned = {"local": (local_facts, local_step), "tone": (tone_facts, tone_step)}
     if shading_checkpoint is not None:
-        shading, shading_facts, shading_step = averaged(shading_checkpoint)
+        shading, shading_facts, shading_step = averaged(shading_checkpoint, "shading")
         if shading_facts["net"] != "shading":
             raise TrainingError(f"{shading_checkpoint} is no checkpoint of photo-shading")
         if shading.config.grid != 32:

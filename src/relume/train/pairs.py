@@ -83,20 +83,20 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
         # On large scans there is little noise, and no block of a JPEG: marks are all that is wrong with them.
         name = "surface" if chance < (0.5 if zoom == 1 else 0.65) else "structure"
         plan = recipe(name).sample(shape, rng, severity=float(rng.uniform(0.5, 1.3)), unit=unit)
-    return picture, plan + _scanned(shape, rng)
+    return picture, plan + _scanned(shape, rng, float(zoom ** rng.uniform(0.0, 1.0)))
 
 
-def _scanned(shape: tuple[int, int, int], rng: np.random.Generator) -> Plan:
-    """What a scanner makes soft, marks and picture alike.
+def _scanned(shape: tuple[int, int, int], rng: np.random.Generator, unit: float) -> Plan:
+    """What a scanner makes soft, marks and picture alike; the blur is of ``unit`` pixels.
 
     Without it every mark is sharper than what it lies on, and a net that learned to look for that finds next
-    to none on a real scan.
+    to none on a real scan. An enlarged picture is soft over more pixels, and so are marks on a large scan.
     """
     chances: tuple[tuple[type[Degradation], float], ...] = ((Blur, 0.45), (Resample, 0.25), (Jpeg, 0.25))
     plan: Plan = []
     for kind, chance in chances:
         if rng.random() < chance:
-            damage = kind(float(rng.uniform(0.3, 1.2)), unit=1.0)
+            damage = kind(float(rng.uniform(0.3, 1.2)), unit=unit)
             plan.append((damage, damage.sample(shape, rng)))
     return plan
 
