@@ -17,13 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pages import placed
 from quality import checksum, chosen, filed
 from relume import Restorer, Settings, __version__, image
 from relume.bench.quality import psnr, tone_aligned_psnr
-from relume.cli.streams import write_text
 
 HERE = Path(__file__).resolve().parent
-BEGIN, END = "<!-- foreign: begin -->", "<!-- foreign: end -->"
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 Picture = NDArray[np.float32]
 Random = np.random.Generator
@@ -253,9 +252,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "rows": {name: np.round(values, 3).tolist() for name, values in rows.items()},
     }
     if args.page is not None:
-        before, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
-        page = f"{before}{BEGIN}\n{table(rows)}\n{END}{rest.split(END)[1]}"
-        write_text(page, args.page, overwrite=True)
+        placed(args.page, "foreign", table(rows))
     return filed("foreign", facts, args)
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inversion import METHODS, decibels, spread
-from inversion_net import BUNDLE, GRAPH
 from PIL import Image
 
+from inversion import METHODS, decibels, spread
+from inversion_net import BUNDLE, GRAPH
+from pages import placed
 from quality import chosen, git
 from relume import __version__, bundle, engines, image
 from relume.bench.machine import machine
@@ -47,7 +48,6 @@ SHOWN = {
     "ours": "as shipped: and again where that fails",
 }
 Net = tuple[Any, str]  # an engine, and what it predicts
-BEGIN, END = "<!-- photographs: begin -->", "<!-- photographs: end -->"
 Key = tuple[str, str, int, float, str]
 
 
@@ -235,8 +235,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             break
     text = table(cells(rows))
     if args.page is not None:
-        before, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
-        write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", args.page, overwrite=True)
+        placed(args.page, "photographs", text)
     print(text, target, sep="\n")
     return target
 

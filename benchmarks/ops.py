@@ -26,18 +26,17 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 
+from pages import placed
 from quality import git, rounded
 from relume import __version__
 from relume.bench.clock import interleaved, latency, warm_up
 from relume.bench.machine import machine
-from relume.files import placing
 from relume.ops import OPS, Op, trade
 
 HERE = Path(__file__).resolve().parent
 MIB = 2**20
 TILES = (2, 4, 6)
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16}
-BEGIN, END = "<!-- ops: begin -->", "<!-- ops: end -->"
 
 # Operation → shapes of its tensors and its settings. Quick runs take the first only.
 CASES: dict[str, list[tuple[list[tuple[int, ...]], dict[str, Any]]]] = {
@@ -290,10 +289,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     }
     print(winograd_text(report["winograd"], report["onednn"]))
     if args.page is not None:
-        before, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
-        whole = f"{before}{BEGIN}\n{page(report)}{END}{rest.split(END)[1]}"
-        with placing(args.page, overwrite=True) as part:
-            part.write_text(whole, encoding="utf-8")
+        placed(args.page, "ops", page(report))
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"ops--{args.name}--{args.device}.json"
     target.write_text(json.dumps(rounded(report), allow_nan=False) + "\n", encoding="utf-8")

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inversion import ATTACKS as NOISE_ATTACKS
-from inversion import Restorer as Chain
 from PIL import Image as PilImage
 
+from inversion import ATTACKS as NOISE_ATTACKS
+from inversion import Restorer as Chain
 from quality import chosen, git
 from relume import Restorer, Settings, __version__, image
 from relume.bench import psnr, ssim

@@ -31,18 +31,18 @@ from typing import Any
 
 import numpy as np
 
+from pages import placed
 from relume import __version__, bundle, image
 from relume.bench.machine import machine
 from relume.client import Client
 from relume.errors import Busy, RelumeError
-from relume.files import place, placing
+from relume.files import place
 
 HERE = Path(__file__).resolve().parent
 LOADS = [0.5, 0.8, 1.0, 1.3]
 ONE, STEPS = "one at a time", "step by step"
 CALLERS = 8  # that keep requests waiting while the capacity is measured
 STRETCH, TIMES = 10.0, 1000  # seconds of arrivals that are resampled together, and how often
-BEGIN, END = "<!-- serving: begin -->", "<!-- serving: end -->"
 IN_FLIGHT = 256  # requests that wait for an answer at once; one more counts as refused
 START = 120.0  # seconds that a server has to listen, engines measured and compiled
 
@@ -338,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             keep()
     print(text(report))
     if args.page is not None:
-        fill(args.page, text(report))
+        placed(args.page, "serving", text(report))
     print(target)
     return target
 
@@ -373,13 +373,6 @@ def told(found: dict[str, Any], name: str) -> str:
         "–" if each is None else f"{each:.2f}" for each in (found[name], *found["intervals"][name])
     )
     return f"{value} ({' … '.join(ends)})" if ends else value
-
-
-def fill(page: Path, table: str) -> None:
-    """Puts the table between the marks of the page."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    with placing(page, overwrite=True) as part:
-        part.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

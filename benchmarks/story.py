@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from pages import placed
 from quality import checksum, chosen, git
 from relume import Restorer, Settings, __version__, image
 from relume.bench.classical import ROWS
 from relume.bench.clock import interleaved, warm_up
 from relume.bench.quality import psnr, ssim
 from relume.bench.report import Report, Row, dump, load
-from relume.files import placing
 from relume.image import Image
 from relume.nets import build
 from relume.tasks.contenders import Contender, diffused
@@ -46,7 +46,6 @@ from relume.train.checkpoint import averaged
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "speed.md"
-BEGIN, END = "<!-- story: begin -->", "<!-- story: end -->"
 SIDE = 512
 CHECK_SIDE = 128
 MODES = {"fast": 1, "balanced": 4}
@@ -365,9 +364,7 @@ def told_of(story: dict[str, Any], target: Path, args: argparse.Namespace) -> Pa
     target.write_text(json.dumps(story, indent=1, allow_nan=False) + "\n")
     text = page(story)
     if args.page is not None:
-        begin, rest = args.page.read_text(encoding="utf-8").split(BEGIN)
-        with placing(args.page, overwrite=True) as part:
-            part.write_text(f"{begin}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        placed(args.page, "story", text)
     print(text)
     print(target)
     return target

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from variants import DEFAULT, VARIANTS, Variant, checkpoint
 
 from quality import checksum, chosen, columns, git, rounded
 from relume import __version__, image
@@ -34,6 +33,7 @@ from relume.tasks.tone import ToneTransform, apply_transform, cautious, colour, 
 from relume.train import Run, train
 from relume.train.checkpoint import last
 from relume.train.objectives import Restore, objective
+from variants import DEFAULT, VARIANTS, Variant, checkpoint
 
 HERE = Path(__file__).resolve().parent
 CONTROLS = ("identity", "blur", "denoise")

@@ -196,6 +196,24 @@ def test_figures_of_another_bundle_say_so(page: str) -> None:
     assert wanted == find("photo").hash or wanted[:8] in text
 
 
+def test_tables_of_the_pages_are_those_of_the_results() -> None:
+    module = script("pages")
+    old = [name for name in module.TABLES if module.stale(name, RESULTS[0].parent)]
+    assert not old, f"python benchmarks/pages.py writes {', '.join(old)} anew"
+
+
+def test_a_table_is_put_where_it_belongs_and_nowhere_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, page = script("pages"), tmp_path / "page.md"
+    page.write_text(marked("one") + marked("two"), encoding="utf-8")
+    module.placed(page, "one", module.grid(["a", "b"], [["1", "2"]]))
+    table = "| a | b |\n|---|---|\n| 1 | 2 |"
+    assert page.read_text(encoding="utf-8") == marked("one").replace("old", table) + marked("two")
+    with pytest.raises(SystemExit, match="three: begin"):
+        module.placed(page, "three", table)
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
 def test_committed_results_keep_the_contract(path: Path) -> None:
     check(path)
@@ -249,6 +267,11 @@ def test_the_script_makes_a_result_that_keeps_it(hollow_bundle: Bundle, tmp_path
         assert again["pictures"][name]["psnr"] == facts["pictures"][name]["psnr"]
 
 
+def marked(name: str) -> str:
+    """A page with a table of that name."""
+    return f"before\n<!-- {name}: begin -->\nold\n<!-- {name}: end -->\nafter\n"
+
+
 def test_the_operations_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,7 +279,7 @@ def test_the_operations_are_measured(
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module, threads = script("ops"), torch.get_num_threads()
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n", encoding="utf-8")
+    page.write_text(marked("ops"), encoding="utf-8")
     options = ["--quick", "--name", "here", "--out", tmp_path / "results", "--page", page]
     try:
         facts = check(module.main([str(each) for each in options]))
@@ -405,9 +428,10 @@ def test_serving_is_measured_and_goes_on_where_it_was_left(
 ) -> None:
     pytest.importorskip("fastapi")
     pytest.importorskip("sqlalchemy")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = script("serving")
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n", encoding="utf-8")
+    page.write_text(marked("serving"), encoding="utf-8")
     options = [
         "--page",
         page,

@@ -13,6 +13,7 @@ from relume.image import Image
 pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 pytest.importorskip("onnxruntime")
+BEGIN, END = "<!-- photographs: begin -->", "<!-- photographs: end -->"
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 MODEL = BENCHMARKS / "models" / "noise"
 
@@ -48,7 +49,7 @@ def test_runs_are_kept_and_ours_gives_the_picture_back(script: Any, tmp_path: Pa
     some = json.loads(first.read_text())["runs"]
     assert [row["method"] for row in some] == ["naive", "published"]
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n", encoding="utf-8")
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     facts = json.loads(script.main([str(each) for each in [*options, "--page", page]]).read_text())
     assert facts["runs"][:2] == some and len(facts["runs"]) == 3, "what is known is not run again"
     naive, published, ours = facts["runs"]
@@ -56,7 +57,7 @@ def test_runs_are_kept_and_ours_gives_the_picture_back(script: Any, tmp_path: Pa
     assert not naive["converged"] and naive["picture_nmse_db"] > -60
     assert ours["evaluations"] < published["evaluations"]
     text = page.read_text(encoding="utf-8").splitlines()
-    assert text[:2] == ["before", script.BEGIN] and text[-2:] == [script.END, "after"]
+    assert text[:2] == ["before", BEGIN] and text[-2:] == [END, "after"]
     assert len(text) == 7 and {line.count("|") for line in text[2:-2]} == {7}
 
 

@@ -129,7 +129,7 @@ def test_a_whole_story(
     monkeypatch.setattr(story, "CHECK_SIDE", 32)
     monkeypatch.setattr(story, "git", lambda *words: "0" * 40)
     page = tmp_path / "speed.md"
-    page.write_text(f"before\n{story.BEGIN}\nstale\n{story.END}\nafter\n")
+    page.write_text("before\n<!-- story: begin -->\nstale\n<!-- story: end -->\nafter\n")
     options = ["--quick", "--model", str(tiny_bundle.path), "--threads", "1", "--name", "here"]
     target = story.main([*options, "--out", str(tmp_path), "--page", str(page)])
     facts = json.loads(target.read_text())
