@@ -247,6 +247,20 @@ def test_only_a_net_that_tells_its_error_is_exported(tmp_path: Path) -> None:
         export_xray(made, tmp_path / "out", report=quiet)
 
 
+def test_error_bars_of_a_known_instrument_are_those_of_a_map_that_can_be_made(net: BackgroundNet) -> None:
+    from relume.degrade.illumination import VALIDATION, Simulator
+    from relume.degrade.illumination.grid import fine_pattern
+    from relume.train.export_xray import _map_of_other_days
+
+    seed = VALIDATION[0]
+    shot = Simulator(seed, 512).shot(seed % 20)
+    valid = shot.vignette > 0.97
+    pattern = fine_pattern(np.log(shot.background))
+    off = (_map_of_other_days(seed) - pattern)[valid]
+    told = net.bundle.card["error"]["known"]["fine"]
+    assert 0.3 < told / off.std() < 3 and off.std() < 0.5 * pattern[valid].std(), "a map that tells nothing"
+
+
 # --- what it learns from ---------------------------------------------------------------------------------
 
 

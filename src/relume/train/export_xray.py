@@ -6,7 +6,7 @@ size the standard error becomes
 .. math:: \sigma^2 = k^2 e^s + f^2,
 
 where f is what the grid cannot show, and k is chosen so that 90 % of the true pixels lie within the 90 %
-interval; once for known instruments (with their true map) and once for unknown ones.
+interval; once for unknown instruments and once for known ones, where f is the error of the fixed map.
 """
 
 __all__ = ["calibrated", "export_xray"]
@@ -26,7 +26,7 @@ from relume import engines
 from relume._version import __version__
 from relume.bundle import Bundle
 from relume.degrade.illumination import VALIDATION, Simulator
-from relume.degrade.illumination.grid import answered, asked, fine_pattern, shrunk, working
+from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working
 from relume.errors import TrainingError
 from relume.nets import build
 from relume.train.checkpoint import averaged
@@ -37,6 +37,7 @@ from relume.train.references import INSTRUMENT
 
 _LEVEL = 0.9
 _FULL = 512
+FLATS = 8
 Plane = NDArray[np.float64]
 
 
@@ -137,18 +138,27 @@ def _parity(written: Bundle, side: int, report: Callable[[str], None]) -> Measur
 
 
 class _Case(NamedTuple):
-    """What the net made of one validation image: its error in ln B, and the log-variance that it told."""
+    """What the net made of one validation image: its error in ln B, and the log-variance that it told.
+
+    ``fine`` is the mean square error of the fixed map alone, 0 where there is none.
+    """
 
     error: Plane
     spread: Plane
+    fine: float
 
 
 def calibrated(net: nn.Module, side: int, *, sessions: int, views: int = 1) -> dict[str, dict[str, float]]:
-    """``scale`` (k) and ``fine`` (f) for instruments that are ``known`` and ``unknown``."""
+    """``scale`` (k) and ``fine`` (f) for instruments that are ``known`` and ``unknown``.
+
+    A known one has a map of :data:`FLATS` flats of other days, as its users make it: their noise is in the
+    map, and f is the rms error of such maps.
+    """
     found = {}
     for name, known in (("unknown", False), ("known", True)):
         cases = list(_cases(net, side, sessions, views, known=known))
-        fine = 0.001 if known else _unresolved(side, sessions)
+        maps = float(np.sqrt(np.mean([case.fine for case in cases])))
+        fine = maps if known else _unresolved(side, sessions)
         error = np.concatenate([case.error.ravel() for case in cases])
         spread = np.concatenate([case.spread.ravel() for case in cases])
         found[name] = {"scale": round(_scale(error, spread, fine), 4), "fine": round(fine, 5)}
@@ -173,14 +183,25 @@ def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool)
         simulator = Simulator(seed, _FULL)
         shot = simulator.shot(seed % 20)
         truth = np.log(shot.background)
-        fixed = known * fine_pattern(truth)
+        pattern = fine_pattern(truth)
+        fixed = _map_of_other_days(seed) if known else np.zeros_like(pattern)
         planes = asked((shot.raw - shot.dark) * np.exp(-fixed), grid, known=known, views=views)
         with torch.inference_mode():
             out = net.eval()(torch.from_numpy(planes)).numpy()
         field, spread = answered(out, grid, (_FULL, _FULL))
         valid = shot.vignette[::4, ::4] > 0.97
         error = (field + fixed - truth)[::4, ::4][valid]
-        yield _Case(error - np.median(error), spread[::4, ::4][valid].astype(np.float64))
+        off = (fixed - pattern)[::4, ::4][valid] if known else np.zeros(1)
+        yield _Case(error - np.median(error), spread[::4, ::4][valid].astype(np.float64), np.mean(off**2))
+
+
+def _map_of_other_days(instrument: int) -> Plane:
+    """The fixed map of an instrument from flats of as many days, each with its own lamp and drift."""
+    flats = []
+    for day in range(FLATS):
+        other = Simulator(VALIDATION.stop + FLATS * instrument + day, _FULL, instrument=instrument)
+        flats.append(other.flat(0) - other.session.detector.dark)
+    return fixed_map(flats)
 
 
 def _unresolved(side: int, sessions: int) -> float:
