@@ -1,5 +1,7 @@
 r"""Every recipe of the package trains, and its checkpoint can be used: in small, end to end."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from PIL import Image as PilImage
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
+safetensors = pytest.importorskip("safetensors")
 
 from relume import Restorer, image  # noqa: E402
 from relume import bundle as bundles  # noqa: E402
@@ -94,6 +97,31 @@ def test_nets_of_a_model_are_taken_over_beside_a_new_one(
     with pytest.raises(TrainingError, match="no training of a net 'shading'"):
         two = export_photo(local, tone, tmp_path / "two", report=lambda line: None)
         export_photo(local, tone, tmp_path / "other", shading_checkpoint=two.path)
+
+
+def test_weights_are_averaged_with_those_of_a_run_or_of_a_model(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "average_checkpoints.py"
+    if not script.is_file():
+        pytest.skip("the scripts are not part of this copy")
+    local, tone = checkpoints["photo"], checkpoints["photo-tone"]
+    model = export_photo(local, tone, tmp_path / "model", report=lambda line: None)
+    with safetensors.safe_open(local, "pt") as file:
+        second = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name = "average.stem.weight"
+    half = torch.from_numpy(model.tensors()["local.stem.weight"]).float()
+    for first, share, expected in ((model.path, 0.25, 0.75 * half + 0.25 * second[name]), (local, 0.5, None)):
+        out = tmp_path / f"{share}.safetensors"
+        command = [sys.executable, str(script), str(first), str(local), "--share", str(share), "-o", str(out)]
+        subprocess.run(command, check=True, capture_output=True)
+        with safetensors.safe_open(out, "pt") as file:
+            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        wanted = second[name] if expected is None else expected
+        assert torch.allclose(found[name], wanted, atol=1e-7)
+        assert found.keys() == second.keys() and torch.equal(
+            found["net.stem.weight"], second["net.stem.weight"]
+        )
 
 
 def test_the_parity_gate_refuses_engines_that_disagree(
