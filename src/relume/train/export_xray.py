@@ -192,10 +192,12 @@ def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool)
         valid = shot.vignette[::4, ::4] > 0.97
         error = (field + fixed - truth)[::4, ::4][valid]
         off = (fixed - pattern)[::4, ::4][valid] if known else np.zeros(1)
-        yield _Case(error - np.median(error), spread[::4, ::4][valid].astype(np.float64), np.mean(off**2))
+        yield _Case(
+            error - np.median(error), spread[::4, ::4][valid].astype(np.float64), float(np.mean(off**2))
+        )
 
 
-def _map_of_other_days(instrument: int) -> Plane:
+def _map_of_other_days(instrument: int) -> NDArray[np.float32]:
     """The fixed map of an instrument from flats of as many days, each with its own lamp and drift."""
     flats = []
     for day in range(FLATS):
