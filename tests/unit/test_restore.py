@@ -496,6 +496,24 @@ assert used < bound
     assert done.returncode == 0, done.stderr + done.stdout
 
 
+def test_a_large_tile_stays_within_the_bound() -> None:
+    """The embedded model in f32; with tiles of its own size the bound would be lower, and too low."""
+    pytest.importorskip("openvino")
+    code = """
+import resource, numpy as np
+from relume import Restorer, Settings, image
+from relume.tasks.restore import needed_bytes
+given, settings = image.from_array(np.zeros((1024, 1024, 3), np.uint8)), Settings(tile=1536)
+Restorer(engine="openvino", precision="f32").restore(given, settings)
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+bounds = [needed_bytes(1024**2, each) for each in (Settings(), settings)]
+print([value / 2**20 for value in (used, *bounds)])
+assert bounds[0] < used < bounds[1]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
 @pytest.mark.parametrize(
     "settings",
     [
