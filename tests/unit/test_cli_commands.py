@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from relume import image
-from relume.bundle import Bundle
+from relume.bundle import Bundle, find
 from relume.cli import main
 from relume.degrade import recipe
 from relume.image import Image
@@ -278,6 +278,8 @@ def test_train_changes_the_recipe_only_where_told(
     assert seen[0][0] == own
     assert seen[1][0] == replace(own, steps=9, lr=0.5, exclude=("vv", "x_"), seed=0)
     assert (seen[1][1].compiled, seen[1][1].workers, seen[1][1].device) == (True, 0, "cpu")
+    assert _main(*base, "--init", "photo") == 0 and seen[2][1].init == find("photo").path
+    assert _main(*base, "--init", tmp_path / "nothing") == 2 and len(seen) == 3
     err = capsys.readouterr().err
     assert "log.jsonl" in err and "samples-" in err
     assert _main("train", "sculpture", "--data", clean, "--out", tmp_path / "run") == 2

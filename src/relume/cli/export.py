@@ -1,6 +1,6 @@
 r"""``relume export``: checkpoints become a model."""
 
-__all__ = ["add", "run"]
+__all__ = ["add", "checkpoint", "learned", "run"]
 
 import argparse
 import json
@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
         from relume.train.export import export_photo
 
         bundle = export_photo(
-            _learned(args.local),
-            _learned(args.tone),
+            learned(args.local),
+            learned(args.tone),
             args.output,
-            shading_checkpoint=None if args.shading is None else _learned(args.shading),
+            shading_checkpoint=None if args.shading is None else learned(args.shading),
             name=args.name or "photo",
             parity_photos=args.photos,
             **options,
@@ -80,8 +80,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _learned(path: Path) -> Path:
-    """A checkpoint, or the folder of a model, which may be told by its name where no file is called so."""
+def learned(path: Path) -> Path:
+    """A checkpoint, or the folder of a model, which may be told by its name where no file is called so.
+
+    Raises:
+        UsageError: there is neither.
+    """
     if path.is_dir() and (path / CARD).is_file():
         return path
     if not path.exists() and str(path) in {bundle.name for bundle in installed()}:

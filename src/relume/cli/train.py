@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relume.cli.console import Console
+from relume.cli.export import learned
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, from_zero, number
 from relume.errors import UsageError
@@ -108,8 +109,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _start(args: argparse.Namespace, config: "TrainConfig") -> Path | None:
     """What a fresh run starts from: as asked; a run on an instrument's references from the model xray."""
-    if args.init is not None or config.source != "references":
-        return args.init  # type: ignore[no-any-return]
+    if args.init is not None:
+        return learned(args.init)
+    if config.source != "references":
+        return None
     from relume import bundle
 
     return bundle.find("xray").path
