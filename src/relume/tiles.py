@@ -1,8 +1,10 @@
 r"""A picture in tiles of one fixed size, and back without seams.
 
-The picture is cut into overlapping squares that lie evenly spread, so that every tile holds real pixels and
-the first and last ones end at the picture's own borders. Between neighbours only the middle half of
-``overlap`` is crossfaded; the outer quarters are context that a network needs and nobody sees:
+The picture is cut into overlapping squares that lie about evenly spread. Each begins at a multiple of 16
+pixels (or of what of that divides the tile and its overlap): the blocks of a JPEG then lie in every tile as
+they lie in the first, and a net sees them alike. The last ones therefore reach beyond the picture's border,
+by less than that. Between neighbours only the middle half of ``overlap`` is crossfaded; the outer quarters
+are context that a network needs and nobody sees:
 
 .. code-block:: text
 
@@ -18,6 +20,7 @@ __all__ = ["Tile", "grid", "seams", "apply", "blend", "cuts", "strips"]
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +28,8 @@ import numpy.typing as npt
 from relume.errors import UsageError
 
 Array = npt.NDArray[np.float32]
+
+_LATTICE = 16  # pixels: a block of a JPEG with halved colour, two without
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
         UsageError: a size is not positive, or ``overlap`` is above half a tile.
 
     >>> grid(100, 40, 64, 16)
-    [Tile(y=0, x=0, size=64), Tile(y=36, x=0, size=64)]
+    [Tile(y=0, x=0, size=64), Tile(y=48, x=0, size=64)]
     """
     rows, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
     return [Tile(row.start, column.start, tile) for row in rows for column in columns]
@@ -68,7 +73,7 @@ def seams(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
         UsageError: a size is not positive, or ``overlap`` is above half a tile.
 
     >>> seams(100, 64, 16)
-    [(46, 54)]
+    [(52, 60)]
     """
     return [(span.fade, span.fade + len(span.ramp)) for span in _axis(length, tile, overlap)[1:]]
 
@@ -249,7 +254,7 @@ def _mirror(start: int, count: int, length: int) -> npt.NDArray[np.intp]:
 
 
 def _axis(length: int, tile: int, overlap: int) -> list[_Span]:
-    """Lays tiles along one axis, evenly spread, with the crossfade in the middle of what neighbours share.
+    """Lays tiles along one axis, about evenly, with the crossfade in the middle of what neighbours share.
 
     With overlap ≤ tile / 2 two crossfades never meet, so at most two tiles have a say in one pixel.
     """
@@ -257,12 +262,14 @@ def _axis(length: int, tile: int, overlap: int) -> list[_Span]:
         raise UsageError(
             f"tiles of {tile} pixels that overlap by {overlap}: use an overlap of 0 to {tile // 2}"
         )
-    count = 1 + max(0, -(-(length - tile) // (tile - overlap)))
+    step = gcd(_LATTICE, tile, overlap)
+    rest = max(0, -(-(length - tile) // step))  # steps from the first tile to the last
+    count = 1 + -(-rest * step // (tile - overlap))
     fade = overlap // 2
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(fade, 1))).astype(np.float32)
     spans = [_Span(0, 0, ramp[:0])]
     for index in range(1, count):
-        start = (index * (length - tile) + (count - 1) // 2) // (count - 1)
+        start = (index * rest + (count - 1) // 2) // (count - 1) * step
         shared = spans[-1].start + tile - start
         spans.append(_Span(start, start + (shared - fade) // 2, ramp))
     return spans

@@ -263,7 +263,7 @@ def test_every_evaluation_is_told_with_its_place(model: Restorer) -> None:
     # Where only one tile has a say, the last idea of the tile is the result.
     last = seen[-1]
     inner = np.s_[100 - 20 :, 90 - 20 :]
-    want = np.clip(last.clean[100 - 20 - last.y :, 90 - 20 - last.x :], 0, 1)
+    want = np.clip(last.clean[100 - 20 - last.y : 100 - last.y, 90 - 20 - last.x : 90 - last.x], 0, 1)
     np.testing.assert_allclose(out.image.pixels[inner], want, atol=1e-6)
 
 
