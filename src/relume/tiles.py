@@ -16,7 +16,7 @@ The weights are raised cosines that sum to one. A function whose value at a pixe
 up to ``overlap // 4`` pixels away therefore gives the same picture through the tiles as without them.
 """
 
-__all__ = ["Tile", "grid", "seams", "apply", "blend", "cuts", "strips"]
+__all__ = ["Lead", "Tile", "grid", "seams", "apply", "blend", "cuts", "strips"]
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +28,9 @@ import numpy.typing as npt
 from relume.errors import UsageError
 
 Array = npt.NDArray[np.float32]
+
+Lead = tuple[int, int]
+"""(rows, columns) by which the first tile begins before the picture; what it lacks there is mirrored."""
 
 _LATTICE = 16  # pixels: a block of a JPEG with halved colour, two without
 
@@ -50,11 +53,11 @@ class _Span:
     ramp: Array
 
 
-def grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
+def grid(height: int, width: int, tile: int, overlap: int, lead: Lead = (0, 0)) -> list[Tile]:
     r"""Lists the tiles that cover a picture, row by row.
 
     Neighbours share at least ``overlap`` pixels. Where the picture is smaller than a tile, that one tile
-    reaches beyond it.
+    reaches beyond it. With ``lead`` the first tile begins so many rows and columns before the picture.
 
     Raises:
         UsageError: a size is not positive, or ``overlap`` is above half a tile.
@@ -62,7 +65,7 @@ def grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
     >>> grid(100, 40, 64, 16)
     [Tile(y=0, x=0, size=64), Tile(y=48, x=0, size=64)]
     """
-    rows, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
+    rows, columns = _axis(height, tile, overlap, lead[0]), _axis(width, tile, overlap, lead[1])
     return [Tile(row.start, column.start, tile) for row in rows for column in columns]
 
 
@@ -113,7 +116,9 @@ def apply(
     return blend(done, height, width, tile=tile, overlap=overlap, progress=progress)
 
 
-def cuts(picture: npt.NDArray[np.floating], *, tile: int, overlap: int) -> Iterator[Array]:
+def cuts(
+    picture: npt.NDArray[np.floating], *, tile: int, overlap: int, lead: Lead = (0, 0)
+) -> Iterator[Array]:
     r"""Cuts a picture :math:`(H, W, C)` into its tiles :math:`(tile, tile, C)`, in the order of :func:`grid`.
 
     Each is cut when it is asked for; what the picture lacks is mirrored. For callers that have several tiles
@@ -125,7 +130,7 @@ def cuts(picture: npt.NDArray[np.floating], *, tile: int, overlap: int) -> Itera
     if picture.ndim != 3 or 0 in picture.shape:
         raise UsageError(f"tiles need a picture of shape (H, W, C), not {picture.shape}")
     height, width = picture.shape[:2]
-    places = grid(height, width, tile, overlap)
+    places = grid(height, width, tile, overlap, lead)
     return (_cut(picture, place.y, place.x, tile) for place in places)
 
 
@@ -136,6 +141,7 @@ def blend(
     *,
     tile: int,
     overlap: int,
+    lead: Lead = (0, 0),
     progress: Callable[[int, int], None] | None = None,
 ) -> Array:
     r"""Blends tiles :math:`(tile, tile, C')`, which come in the order of :func:`grid`, into a picture.
@@ -147,7 +153,8 @@ def blend(
         UsageError: a tile has another size, or the overlap is too large.
     """
     result: Array | None = None
-    for y, rows in _rows(iter(done), height, width, tile, overlap, progress):
+    spans, columns = _axis(height, tile, overlap, lead[0]), _axis(width, tile, overlap, lead[1])
+    for y, rows in _rows(iter(done), height, width, tile, spans, columns, progress):
         if result is None:
             result = np.empty((height, width, rows.shape[2]), np.float32)
         result[y : y + len(rows)] = rows
@@ -172,7 +179,8 @@ def strips(
     """
     done = map(function, cuts(picture, tile=tile, overlap=overlap))
     height, width = picture.shape[:2]
-    return _rows(done, height, width, tile, overlap, progress)
+    spans, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
+    return _rows(done, height, width, tile, spans, columns, progress)
 
 
 def _rows(
@@ -180,10 +188,10 @@ def _rows(
     height: int,
     width: int,
     tile: int,
-    overlap: int,
+    spans: list[_Span],
+    columns: list[_Span],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[int, Array]]:
-    spans, columns = _axis(height, tile, overlap), _axis(width, tile, overlap)
     total, done = len(spans) * len(columns), 0
 
     def advance() -> None:
@@ -240,7 +248,7 @@ def _crossfade(old: Array, new: Array, ramp: Array, *, axis: int) -> None:
 
 def _cut(picture: npt.NDArray[np.floating], y: int, x: int, tile: int) -> Array:
     height, width = picture.shape[:2]
-    if y + tile <= height and x + tile <= width:
+    if min(y, x) >= 0 and y + tile <= height and x + tile <= width:
         return np.array(picture[y : y + tile, x : x + tile], np.float32)
     rows, columns = _mirror(y, tile, height), _mirror(x, tile, width)
     return picture[rows[:, None], columns].astype(np.float32)
@@ -253,7 +261,7 @@ def _mirror(start: int, count: int, length: int) -> npt.NDArray[np.intp]:
     return np.minimum(index, (period - index) % period) if length > 1 else np.zeros(count, np.intp)
 
 
-def _axis(length: int, tile: int, overlap: int) -> list[_Span]:
+def _axis(length: int, tile: int, overlap: int, lead: int = 0) -> list[_Span]:
     """Lays tiles along one axis, about evenly, with the crossfade in the middle of what neighbours share.
 
     With overlap ≤ tile / 2 two crossfades never meet, so at most two tiles have a say in one pixel.
@@ -263,13 +271,13 @@ def _axis(length: int, tile: int, overlap: int) -> list[_Span]:
             f"tiles of {tile} pixels that overlap by {overlap}: use an overlap of 0 to {tile // 2}"
         )
     step = gcd(_LATTICE, tile, overlap)
-    rest = max(0, -(-(length - tile) // step))  # steps from the first tile to the last
+    rest = max(0, -(-(lead + length - tile) // step))  # steps from the first tile to the last
     count = 1 + -(-rest * step // (tile - overlap))
     fade = overlap // 2
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(fade, 1))).astype(np.float32)
-    spans = [_Span(0, 0, ramp[:0])]
+    spans = [_Span(-lead, 0, ramp[:0])]
     for index in range(1, count):
-        start = (index * rest + (count - 1) // 2) // (count - 1) * step
+        start = (index * rest + (count - 1) // 2) // (count - 1) * step - lead
         shared = spans[-1].start + tile - start
         spans.append(_Span(start, start + (shared - fade) // 2, ramp))
     return spans

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from threading import Thread
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ class Job:
         The chain of each tile; without one the net is asked once, for the damage.
     side, overlap:
         Of the tiles, in pixels.
+    lead:
+        Rows and columns by which the first tile begins before the picture (:mod:`relume.tasks.lattice`).
     seed:
         Decides the noise, where the chain draws any.
     detail:
@@ -48,6 +51,7 @@ class Job:
     seed: int = 0
     detail: float = 0.0
     answers: dict[int, Array] | None = None
+    lead: tiles.Lead = (0, 0)
 
     @property
     def noisy(self) -> bool:
@@ -114,8 +118,8 @@ class Local:
         if shown is not None:
             planes.append(shown[..., None])
         stack = np.concatenate(planes, axis=2)
-        size = {"tile": job.side, "overlap": job.overlap}
-        passes.begin(tiles.grid(h, w, job.side, job.overlap))
+        size: Any = {"tile": job.side, "overlap": job.overlap, "lead": job.lead}
+        passes.begin(tiles.grid(h, w, **size))
         chains = (
             self._tile(tile, number, job, passes, hidden=shown is not None and not tile[..., -1].any())
             for number, tile in enumerate(tiles.cuts(stack, **size))

@@ -90,7 +90,9 @@ class Passes:
             place = self._places[tile]
             sample = max(1, self._pass - self._look)
             at = (step, self._steps, tile + 1, len(self._places), sample, self._samples, self._done)
-            self._observe(Moment(*at, place.y, place.x, clean[0].transpose(1, 2, 0)))
+            top, left = max(0, -place.y), max(0, -place.x)
+            inside = clean[0, :, top:, left:].transpose(1, 2, 0)
+            self._observe(Moment(*at, place.y + top, place.x + left, inside))
 
     def tile_done(self, done: int, total: int) -> None:
         """So many tiles of this pass are done."""

@@ -29,6 +29,7 @@ from relume.image import Image
 from relume.tasks.coarse import fill, search
 from relume.tasks.finish import Spread, finish, is_grey, preserve, three_channels, weight_of
 from relume.tasks.kinds import like, to_image
+from relume.tasks.lattice import lead
 from relume.tasks.local import Job, Local, check_side
 from relume.tasks.progress import InTwo, Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
@@ -149,7 +150,7 @@ class Restorer:
         self._local.prepare(side)
         picture = three_channels(image.srgb())
         toned = self.toned(picture, settings)
-        grey = image.gray or is_grey(picture)
+        grey, corner = image.gray or is_grey(picture), lead(picture)
         del picture
         watch.lap("tone")
         tables = chains(self.bundle.card, settings)
@@ -161,14 +162,14 @@ class Restorer:
         seen = mask
         if look:
             first = replace(tables[0], steps=tables[0].steps[:1])
-            job = Job(first, side, overlap, seed=settings.seed, answers=answers)
+            job = Job(first, side, overlap, seed=settings.seed, answers=answers, lead=corner)
             seen = np.ascontiguousarray(self._local(toned, None, job, tracker, run)[..., 3])
         spread, given = Spread(), toned
         drawn = []
         for number, table in enumerate(tables):
             shown = weight_of(seen) if settings.preserve and seen is not None else None
             told = answers if look and number == 0 else None
-            job = Job(table, side, overlap, settings.seed + number, 1 - settings.fidelity, told)
+            job = Job(table, side, overlap, settings.seed + number, 1 - settings.fidelity, told, corner)
             result = self._local(given, mask, job, tracker, run, shown=shown)
             clean = np.ascontiguousarray(result[..., :3])
             if seen is None:
@@ -225,7 +226,7 @@ class Restorer:
         """The probability of damage, H×W float32 in [0,1]; the rest is as in :meth:`restore`."""
         picture = three_channels(image.srgb())
         toned = self.toned(picture)
-        job = Job(None, *self.tiling(image.height, image.width, Settings(tile=tile)))
+        job = Job(None, *self.tiling(image.height, image.width, Settings(tile=tile)), lead=lead(picture))
         found = self._local(toned, None, job, Passes(progress=progress, observe=observe), run)[..., 3]
         more = search(toned, found, partial(self._ask, run=run))
         return np.ascontiguousarray(found if more is None else np.maximum(found, more.weight))
