@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pages import placed
+from pages import foreign, placed
 from quality import checksum, chosen, filed
 from relume import Restorer, Settings, __version__, image
 from relume.bench.quality import psnr, tone_aligned_psnr
@@ -217,18 +217,6 @@ def measured(family: Family, number: int, files: Sequence[Path], restorer: Resto
     return rows
 
 
-def table(rows: dict[str, list[list[float]]]) -> str:
-    lines = [
-        "| damage | damaged | restored | gain | aligned: damaged | restored |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, values in rows.items():
-        a, b, c, d = np.mean(values, axis=0)
-        gain = f"{b - a:+.2f}".replace("-", "−")
-        lines.append(f"| {name.replace('_', ' ')} | {a:.2f} | {b:.2f} | {gain} | {c:.2f} | {d:.2f} |")
-    return "\n".join(lines)
-
-
 def main(argv: Sequence[str] | None = None) -> Path:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -244,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     rows = {}
     for number, family in enumerate(FAMILIES):
         rows[family.__name__] = measured(family, number, files, restorer)
-        print(table({family.__name__: rows[family.__name__]}).splitlines()[-1], flush=True)
+        print(foreign({"rows": {family.__name__: rows[family.__name__]}}).splitlines()[-1], flush=True)
     facts = {
         "model": {"name": restorer.bundle.name, "hash": restorer.bundle.hash},
         "photographs": {"names": [path.name for path in files], "sha256": checksum(files)},
@@ -252,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "rows": {name: np.round(values, 3).tolist() for name, values in rows.items()},
     }
     if args.page is not None:
-        placed(args.page, "foreign", table(rows))
+        placed(args.page, "foreign", foreign(facts))
     return filed("foreign", facts, args)
 
 

@@ -1,8 +1,8 @@
 """Writes the tables of README.md and docs from the committed results, or says which differ (--check).
 
-A table stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``. Tables whose scripts take --page
-are written by those; here are the others, which are made of results alone. --card PATH writes the means of
-the quality file into the card of a model, too.
+A table stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``. Those of engines, serving and
+inversion are written by their scripts (--page); here are the others, which are made of results alone.
+--card PATH writes the means of the quality file into the card of a model, too.
 """
 
 import argparse
@@ -73,6 +73,7 @@ LIGHTS = {
     "stain": "tea",
     "none": "none",
 }
+PLATES = ("voteview_003142.jpg", "voteview_010037.jpg")  # glass plates with blots
 EVIDENCE = {
     "spread": "spread (`--uncertainty`)",
     "residual": "residual",
@@ -152,6 +153,22 @@ def ahead(facts: Facts, figure: str, classical: Sequence[str]) -> bool:
     return {"higher": ours > max(known), "lower": ours < min(known)}.get(better, False)
 
 
+def foreign(facts: Facts) -> str:
+    """Means of each family of damage by other code."""
+    titles = ["damage", "damaged", "restored", "gain", "aligned: damaged", "restored"]
+    rows = []
+    for name, values in facts["rows"].items():
+        before, after, *aligned = (sum(column) / len(values) for column in zip(*values, strict=True))
+        shown = [
+            f"{before:.2f}",
+            f"{after:.2f}",
+            signed(after - before),
+            *(f"{each:.2f}" for each in aligned),
+        ]
+        rows.append([name.replace("_", " "), *shown])
+    return grid(titles, rows)
+
+
 def light(facts: Facts) -> str:
     titles = ["light", "given", "kept", "made even", "even over kept [95 %]", "better, worse by 0.1 dB"]
     rows = []
@@ -193,10 +210,36 @@ def soft(facts: Facts) -> str:
     return grid(["blur (σ, pixels)", *(f"{blur:g}" for blur in blurs)], rows)
 
 
+def told(facts: Facts) -> list[str]:
+    """What a column of each of one or two models is called by."""
+    return [""] if len(facts["models"]) == 1 else [", before", ", now"]
+
+
+def saved(facts: Facts) -> str:
+    """What was painted on photographs that were then saved: how much of it is found, and what wrongly."""
+    titles = ["after the marks", *(f"found{when} (wrongly)" for when in told(facts))]
+    rows = []
+    for laid in facts["models"][0]["painted"]:
+        found = [model["painted"][laid] for model in facts["models"]]
+        rows.append([laid, *(f"{100 * f['found']:.0f} % ({100 * f['wrongly']:.1f} %)" for f in found)])
+    return grid(titles, rows)
+
+
+def plates(facts: Facts) -> str:
+    """Of the plates the share where damage was found, and of that at full size alone, by model."""
+    titles = ["found, %", *(f"`{plate}`{when}" for plate in PLATES for when in told(facts))]
+    rows = []
+    for laid in facts["models"][0]["genuine"][PLATES[0]]:
+        found = [model["genuine"][plate][laid] for plate in PLATES for model in facts["models"]]
+        rows.append([laid, *(f"{100 * whole:.2f} ({100 * full:.2f})" for whole, full in found)])
+    return grid(titles, rows)
+
+
 # Name of a table → the suite whose file it is made of, its page, and how.
 TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "summary": ("quality", "README.md", summary),
     "quality": ("quality", "docs/evaluate.md", quality),
+    "foreign": ("foreign", "docs/evaluate.md", foreign),
     "light": ("light", "docs/evaluate.md", light),
     "invented": ("invented", "docs/provenance.md", invented),
     "tenths": ("invented", "docs/provenance.md", tenths),
