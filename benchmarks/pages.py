@@ -243,6 +243,8 @@ TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "light": ("light", "docs/evaluate.md", light),
     "invented": ("invented", "docs/provenance.md", invented),
     "tenths": ("invented", "docs/provenance.md", tenths),
+    "saved": ("blocks", "docs/methods.md", saved),
+    "plates": ("blocks", "docs/methods.md", plates),
     "soft-marks": ("soft-marks", "docs/methods.md", soft),
 }
 
