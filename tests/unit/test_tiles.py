@@ -133,6 +133,24 @@ def test_blocks_of_eight_lie_in_every_tile_as_in_the_first(size: tuple[int, int]
         assert tile.y % 16 == tile.x % 16 == 0
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("lead", [(3, 6), (7, 0), (0, 1)])
+def test_blocks_that_begin_before_the_picture_do_so_in_every_tile(
+    size: tuple[int, int], lead: tuple[int, int]
+) -> None:
+    laid = {"tile": TILE, "overlap": OVERLAP, "lead": lead}
+    picture = random(*size)
+    same = tiles.blend(tiles.cuts(picture, **laid), *size, **laid)
+    np.testing.assert_array_equal(same, picture)
+    rows, columns = np.mgrid[:TILE, :TILE]
+    places = ((rows % 8) * 8 + columns % 8)[..., None].astype(np.float32)
+    found = tiles.blend((places for _ in tiles.grid(*size, **laid)), *size, **laid)[..., 0]
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    np.testing.assert_array_equal(found, ((rows + lead[0]) % 8) * 8 + (columns + lead[1]) % 8)
+    first = tiles.grid(*size, **laid)[0]
+    assert (first.y, first.x) == (-lead[0], -lead[1])
+
+
 def test_small_pictures_are_mirrored_without_repeating_their_edge() -> None:
     picture = np.arange(4, dtype=np.float32).reshape(1, 4, 1)
     seen = []

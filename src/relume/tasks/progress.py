@@ -24,8 +24,8 @@ class Moment:
     the first of two passes surely finds nothing there is no second, and ``done`` ends at a half.) Several
     tiles may be under way at once, so ``tile`` and ``step`` need not come in order.
     ``clean`` is the net's present idea of the tile: h×w×3 float32 sRGB, as the net gave it (about [0,1]). Its
-    upper left pixel is row ``y``, column ``x`` of the picture; where the picture is smaller than a tile it
-    reaches beyond.
+    upper left pixel is row ``y``, column ``x`` of the picture; at the right and the lower border it may reach
+    beyond.
     """
 
     step: int
