@@ -35,6 +35,7 @@ from relume.tasks.progress import InTwo, Observe, Passes, Progress, Stopwatch
 from relume.tasks.settings import Settings
 from relume.tasks.shading import Shading
 from relume.tasks.steps import Run
+from relume.tasks.texture import given_back
 from relume.tasks.tone import Tone, ToneTransform
 from relume.tasks.toning import Toning
 
@@ -178,8 +179,7 @@ class Restorer:
             del result
             if number == 0 and mask is None and settings.mask == "auto":
                 given, clean, seen = self._again(toned, clean, seen, job, run)
-            if settings.preserve:
-                clean = preserve(toned, clean, seen)
+            clean = (preserve if settings.preserve else given_back)(toned, clean, seen)
             if grey:
                 clean = np.repeat(clean.mean(axis=2, keepdims=True, dtype=np.float32), 3, axis=2)
             np.clip(clean, 0, 1, out=clean)
