@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from relume.bundle import CARD, find, installed
 from relume.cli.console import Console
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk
@@ -86,6 +85,8 @@ def learned(path: Path) -> Path:
     Raises:
         UsageError: there is neither.
     """
+    from relume.bundle import CARD, find, installed  # NumPy would slow the start of every command
+
     if path.is_dir() and (path / CARD).is_file():
         return path
     if not path.exists() and str(path) in {bundle.name for bundle in installed()}:
