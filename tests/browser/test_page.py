@@ -144,7 +144,7 @@ def test_many_at_once_with_progress_preview_and_cancel(page: Any, tmp_path: Path
     add(page, photograph(tmp_path / "large.png", 2, side=900))
     expect(states(page)).to_contain_text(re.compile(r"tile \d+ of \d+, step \d of 4"), timeout=30_000)
     expect(page.locator("#facts")).to_contain_text("preview", timeout=30_000)
-    assert page.locator("#stage .after").evaluate("image => image.naturalWidth") == 640
+    expect(page.locator("#stage .after")).to_have_js_property("naturalWidth", 640, timeout=30_000)
     shot(page, "page-progress")
     page.uncheck("[name=uncertainty]")
     add(page, *(photograph(tmp_path / f"{seed}.png", seed) for seed in range(3, 6)))
