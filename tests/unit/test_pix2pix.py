@@ -38,7 +38,8 @@ def test_an_untrained_generator_says_that_the_light_is_even() -> None:
     assert build("background", {"widths": (8,), "uncertain": True})(torch.zeros(1, 1, 8, 8)).shape[1] == 2
     with torch.device("meta"):
         assert build("background", {}).config.multiple_of == 32
-    for wrong in ({"widths": ()}, {"dropout": 1.0}):
+    wrongs = ({"widths": ()}, {"dropout": 1.0}, {"blocks": -1}, {"attention": 5}, {"attention": -1})
+    for wrong in wrongs:
         with pytest.raises(UsageError, match="background net"):
             build("background", wrong)
 
@@ -56,6 +57,31 @@ def test_a_generator_can_make_any_pixel_of_its_output_right() -> None:
         loss.backward()
         optimiser.step()
     assert loss.item() < 0.05 * first
+
+
+def test_an_older_net_has_no_blocks_and_no_attention() -> None:
+    old, new = (
+        build("background", {"widths": (8, 32, 16), **more}) for more in ({}, {"blocks": 1, "attention": 1})
+    )
+    assert old.state_dict().keys() < new.state_dict().keys()
+    assert not any(name.startswith(("encoder", "decoder")) for name in old.state_dict())
+    assert not new(torch.randn(1, 1, 16, 24)).any()
+    with pytest.raises(UsageError, match="multiples of 32"):
+        build("background", {"widths": (8, 77, 16), "attention": 1})
+
+
+def test_attention_sees_every_place_and_no_order_of_them() -> None:
+    net = build("background", {"widths": (32, 64, 8), "attention": 1})
+    (attention,) = [layer for layer in net.encoder[1]]
+    for layer in (attention.qkv, attention.project):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    x = torch.randn(2, 64, 3, 5, requires_grad=True)
+    out = attention(x)
+    order = torch.randperm(15)
+    shuffled = attention(x.flatten(2)[:, :, order].unflatten(2, (3, 5)))
+    torch.testing.assert_close(shuffled.flatten(2), out.flatten(2)[:, :, order])
+    (seen,) = torch.autograd.grad(out[0, :, 0, 0].sum(), x)
+    assert (seen[0].abs().sum(0) > 0).all() and not seen[1].any()
 
 
 def test_dropout_is_off_outside_of_training() -> None:

@@ -1,6 +1,6 @@
 r"""Residual blocks, interchangeable under one signature: (B,C,H,W), time features (B,E) → (B,C,H,W)."""
 
-__all__ = ["BLOCKS", "Block", "NafBlock", "ConvBlock", "RmsNorm", "TimeFeatures"]
+__all__ = ["Addition", "BLOCKS", "Block", "NafBlock", "ConvBlock", "RmsNorm", "TimeFeatures"]
 
 from collections.abc import Callable
 
@@ -39,24 +39,28 @@ class TimeFeatures(nn.Module):
         return self.out(nn.functional.silu(self.hidden(features)))
 
 
-class Block(nn.Module):
-    """What the blocks share: the signature, and that a net can grow by one without changing its output."""
+class Addition(nn.Module):
+    """What a net can grow by without changing its output."""
 
     def silence(self) -> None:
-        """Make the block an identity that can still learn."""
+        """Make it add nothing, so that it can still learn."""
         raise NotImplementedError
+
+
+class Block(Addition):
+    """What the blocks share: the signature, and that one more is an identity at first."""
 
 
 class NafBlock(Block):
     r"""Pointwise expansion, 3×3 depthwise, a product for a non-linearity; then a gated pointwise pair.
 
     The channel attention of the original block averages over the whole picture; it is left out, because a
-    tile must not know its own borders.
+    tile must not know its own borders. Without a ``time_width`` the block knows no time.
 
     Source: Chen et al., *Simple Baselines for Image Restoration*, 2022.
     """
 
-    def __init__(self, channels: int, time_width: int) -> None:
+    def __init__(self, channels: int, time_width: int = 0) -> None:
         super().__init__()
         self.norm1 = RmsNorm(channels)
         self.expand1 = nn.Conv2d(channels, 2 * channels, 1)
@@ -65,21 +69,24 @@ class NafBlock(Block):
         self.norm2 = RmsNorm(channels)
         self.expand2 = nn.Conv2d(channels, 2 * channels, 1)
         self.project2 = nn.Conv2d(channels, channels, 1)
-        self.time = nn.Linear(time_width, 2 * channels)
+        self.time = nn.Linear(time_width, 2 * channels) if time_width else None
         for layer in (self.project1, self.project2):
             nn.init.normal_(layer.weight, std=0.3 * channels**-0.5)
             nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.time.weight)
-        nn.init.zeros_(self.time.bias)
+        if self.time is not None:
+            nn.init.zeros_(self.time.weight)
+            nn.init.zeros_(self.time.bias)
 
     def silence(self) -> None:
         nn.init.zeros_(self.project1.weight)
         nn.init.zeros_(self.project2.weight)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         half = self.project1.in_channels  # a number of Python: a chunk would be exported as a dance of shapes
-        scale, shift = self.time(time)[:, :, None, None].split(half, dim=1)
-        h = self.norm1(x) * (1 + scale) + shift
+        h = self.norm1(x)
+        if self.time is not None and time is not None:
+            scale, shift = self.time(time)[:, :, None, None].split(half, dim=1)
+            h = h * (1 + scale) + shift
         a, b = self.depthwise(self.expand1(h)).split(half, dim=1)
         x = x + self.project1(a * b)
         a, b = self.expand2(self.norm2(x)).split(half, dim=1)

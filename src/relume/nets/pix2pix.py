@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from relume.errors import UsageError
-from relume.nets.blocks import RmsNorm
+from relume.nets.blocks import Addition, NafBlock, RmsNorm
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,18 @@ class BackgroundConfig:
     ``channels`` go in: log counts over their median, and whatever else is known (the instrument's fixed map,
     another tile). There is one halving of the image per entry of ``widths``. With ``uncertain`` a second
     channel comes out: the log-variance of the first. ``dropout`` works in the three lowest steps up.
+
+    The first net had one convolution a level. ``blocks`` adds gated residual blocks after every halving and
+    after every doubling but the last, and ``attention`` lets each place of that many of the lowest levels,
+    the very lowest left out, look at all others, in heads of 32 channels.
     """
 
     channels: int = 1
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     uncertain: bool = False
     dropout: float = 0.0
+    blocks: int = 0
+    attention: int = 0
 
     @property
     def multiple_of(self) -> int:
@@ -58,15 +64,51 @@ class _Up(nn.Module):
         return nn.functional.silu(self.dropout(self.norm(self.conv(torch.cat([x, skip], dim=1)))))
 
 
+_HEAD = 32  # channels of a head of attention
+
+
+class _SelfAttention(Addition):
+    """Every place of a frame looks at all others; where a place is, the net's input says."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // _HEAD)
+        if channels % self.heads:
+            raise UsageError(f"attention on {channels} channels: widths are to be multiples of {_HEAD} there")
+        self.norm = RmsNorm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.silence()
+
+    def silence(self) -> None:
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = self.project.in_channels
+        h, w = x.shape[-2:]
+        q, k, v = (
+            part.flatten(2).unflatten(1, (self.heads, width // self.heads)).transpose(2, 3)
+            for part in self.qkv(self.norm(x)).split(width, dim=1)
+        )
+        seen = nn.functional.scaled_dot_product_attention(q, k, v)
+        return x + self.project(seen.transpose(2, 3).flatten(1, 2).unflatten(2, (h, w)))
+
+
 class BackgroundNet(nn.Module):
     """(B, channels, H, W) → log background (B, 1, H, W), or with its log-variance (B, 2, H, W).
 
-    H and W are multiples of ``config.multiple_of``. No operation but the convolutions looks past a pixel.
+    H and W are multiples of ``config.multiple_of``. But for convolutions and attention, which is given whole
+    frames and never tiles, no operation looks past a pixel.
 
     Raises
     ------
     UsageError
-        If ``widths`` is empty or ``dropout`` lies outside of [0, 1).
+        If ``widths`` is empty, ``dropout`` lies outside of [0, 1), ``blocks`` is negative, there are not as
+        many levels as ``attention`` wants, or a width there is no multiple of 32.
+
+    Source of the blocks: Chen et al., *Simple Baselines for Image Restoration*, 2022; of the attention:
+    Vaswani et al., *Attention Is All You Need*, 2017.
     """
 
     def __init__(self, config: BackgroundConfig) -> None:
@@ -74,6 +116,11 @@ class BackgroundNet(nn.Module):
         if not config.widths or not 0 <= config.dropout < 1:
             raise UsageError(
                 "a background net needs a width or more, and a dropout of at least 0 and below 1"
+            )
+        if config.blocks < 0 or not 0 <= config.attention < len(config.widths):
+            raise UsageError(
+                f"a background net of {len(config.widths)} widths takes blocks from 0 on and attention "
+                f"from 0 to {len(config.widths) - 1}, not {config.blocks} and {config.attention}"
             )
         self.config = config
         widths = (config.channels, *config.widths)
@@ -86,18 +133,33 @@ class BackgroundNet(nn.Module):
             _Up(ins[i], widths[i], max(1, outs[i]), config.dropout if i >= steps - 3 else 0.0)
             for i in range(steps)
         )
+        attentive = range(steps - 1 - config.attention, steps - 1)
+        self.encoder = nn.ModuleList(
+            _level(width, config, i in attentive) for i, width in enumerate(widths[1:])
+        )
+        self.decoder = nn.ModuleList(
+            _level(max(1, outs[i]), config, i - 1 in attentive) for i in range(1, steps)
+        )
         self.out = nn.Conv2d(max(1, outs[0]), 2 if config.uncertain else 1, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = [x]
-        for down in self.down:
-            skips.append(down(skips[-1]))
+        for down, level in zip(self.down, self.encoder, strict=True):
+            skips.append(level(down(skips[-1])))
         h = skips.pop()
-        for up in reversed(self.up):
-            h = up(h, skips.pop())
+        for i in reversed(range(len(self.up))):
+            h = self.up[i](h, skips.pop())
+            if i:
+                h = self.decoder[i - 1](h)
         return self.out(h)
+
+
+def _level(channels: int, config: BackgroundConfig, attention: bool) -> nn.Sequential:
+    """What happens on a level between two changes of size."""
+    layers: list[nn.Module] = [NafBlock(channels) for _ in range(config.blocks)]
+    return nn.Sequential(*layers, *([_SelfAttention(channels)] if attention else []))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from relume.bundle import CARD, Bundle, find
 from relume.errors import TrainingError
 from relume.nets import build
-from relume.nets.blocks import Block
+from relume.nets.blocks import Addition
 from relume.nets.pix2pix import PatchNet
-from relume.nets.tone import BlackAndWhite
 
 Weights = dict[str, Tensor]
 Learner = tuple[nn.Module, torch.optim.Optimizer]
@@ -197,7 +196,7 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
         raise TrainingError(f"{path} belongs to another net: start from one of the same widths") from error
     for name in grown:
         added = modules[name]
-        if isinstance(added, Block | BlackAndWhite):
+        if isinstance(added, Addition):
             added.silence()
     for name, value in net.state_dict().items():
         average[name].copy_(value)
@@ -205,23 +204,25 @@ def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:
 
 
 def _bundled(path: Path, net: nn.Module) -> Weights:
-    """The weights of the first graph of a bundle whose names are those of ``net``, in float32."""
+    """The weights of the first graph of a bundle that is such a net, or a smaller one, in float32."""
     bundle = find(path)
     for facts in bundle.card["graphs"].values():
         known = _stored(bundle, facts["prefix"])
-        if known.keys() == net.state_dict().keys():
+        if known.keys() <= net.state_dict().keys():
             return known
     raise TrainingError(f"model {bundle.name} holds no net of this kind: name another --init")
 
 
 def _block_of(parameter: str, modules: dict[str, nn.Module]) -> str:
-    """The block or the judge that ``parameter`` belongs to."""
-    name = parameter
+    """The addition or the judge that ``parameter`` belongs to, the outermost of several."""
+    name, found = parameter, None
     while "." in name:
         name = name.rpartition(".")[0]
-        if isinstance(modules[name], Block | BlackAndWhite | PatchNet):
-            return name
-    raise KeyError(parameter)
+        if isinstance(modules[name], Addition | PatchNet):
+            found = name
+    if found is None:
+        raise KeyError(parameter)
+    return found
 
 
 def _parts(path: Path) -> tuple[int, dict[str, Any], dict[str, Weights]]:

@@ -73,7 +73,7 @@ TRAINABLE: Mapping[str, TrainConfig] = {
     ),
     "photo-tone": TrainConfig(
         net="tone",
-        config={"channels": (32, 64, 128), "points": True},
+        config={"channels": (32, 64, 128), "points": True, "scene": (32, 64, 128, 192)},
         objective="tone",
         pair="tone",
         size=64,
