@@ -1,10 +1,12 @@
 r"""What the model xray promises, measured on the test split of the simulator.
 
-    python benchmarks/xray_acceptance.py --sessions 36 --out results.jsonl
+    python benchmarks/xray_acceptance.py --sessions 36 --lines answers.jsonl
     python benchmarks/xray_acceptance.py --quick
 
-Every session gives one line of JSON per question; a run goes on where it stopped. The table has means with
-95 % bootstrap intervals over sessions. About 15 s a session on one free core.
+Every session gives one line of JSON per question; a run with --lines goes on where it stopped. The table has
+means with 95 % bootstrap intervals over sessions; --name writes it as a file of results, from which
+``pages.py`` makes the table of docs/xray.md and, with --xray-card, what the model's card says of its quality.
+About 15 s a session on one free core.
 """
 
 __all__ = ["main"]
@@ -13,9 +15,12 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from quality import filed
+from relume import __version__
 from relume.background import ESTIMATORS, corrected
 from relume.bench.intervals import paired_bootstrap
 from relume.bench.transmission import density_slope, hallucination, report, smoothed
@@ -27,6 +32,7 @@ from relume.degrade.illumination.shots import window
 from relume.degrade.phantoms import HELD_OUT, wedge
 from relume.tasks.xray import BackgroundNet
 
+HERE = Path(__file__).resolve().parent
 Row = dict[str, float]
 CLASSICAL = ("none", "gaussian", "polynomial")
 FIGURES = ("psnr", "ssim", "density_error", "flatness", "loss")
@@ -58,7 +64,9 @@ def unseen(net: BackgroundNet, seed: int, kinds: Sequence[str] | None = None) ->
     row = measured(shot, found.field) | {"coverage": spread(shot, found)}
     for name in CLASSICAL:
         row |= {f"{name}_{k}": v for k, v in measured(shot, ESTIMATORS[name](light(shot))).items()}
-    return row
+    rivals = {name: row[f"{name}_psnr"] for name in CLASSICAL[1:]}
+    over = {f"over_{name}": row["psnr"] - psnr for name, psnr in rivals.items()}
+    return row | over | {"over_raw": row["psnr"] - row["none_psnr"], "over_each": min(over.values())}
 
 
 def known(net: BackgroundNet, seed: int) -> Row:
@@ -121,17 +129,37 @@ def answers(path: Path | None, model: str) -> dict[tuple[str, int], Row]:
     return {(x["question"], x["seed"]): x["figures"] for x in lines if x["model"] == model}
 
 
-def shown(rows: dict[str, list[Row]]) -> str:
-    """A Markdown table: question, figure, mean and interval."""
-    lines = ["| question | figure | mean | 95 % interval | sessions |", "|---|---|---|---|---|"]
-    for question, found in rows.items():
-        for figure in found[0]:
-            values = [row[figure] for row in found if np.isfinite(row[figure])]
+def jsonable(row: Row) -> dict[str, float | None]:
+    """A row without what JSON has no number for: what could not be measured is null."""
+    return {figure: value if np.isfinite(value) else None for figure, value in row.items()}
+
+
+def summed(rows: dict[str, list[Row]]) -> dict[str, dict[str, Row]]:
+    """Mean, 95 % interval and lowest value by question and figure, over the sessions where it is defined."""
+    found: dict[str, dict[str, Row]] = {}
+    for question, answered in rows.items():
+        found[question] = {}
+        for figure in answered[0]:
+            values = [row[figure] for row in answered if np.isfinite(row[figure])]
             if values:
                 i = paired_bootstrap(values, [0.0] * len(values))
-                lines.append(
-                    f"| {question} | {figure} | {i.mean:.4g} | {i.low:.4g} to {i.high:.4g} | {i.pictures} |"
-                )
+                found[question][figure] = {
+                    "mean": round(i.mean, 4),
+                    "low": round(i.low, 4),
+                    "high": round(i.high, 4),
+                    "least": round(min(values), 4),
+                    "sessions": i.pictures,
+                }
+    return found
+
+
+def shown(found: dict[str, dict[str, Row]]) -> str:
+    """A Markdown table: question, figure, mean and interval."""
+    lines = ["| question | figure | mean | 95 % interval | sessions |", "|---|---|---|---|---|"]
+    for question, figures in found.items():
+        for figure, row in figures.items():
+            interval = f"{row['low']:.4g} to {row['high']:.4g}"
+            lines.append(f"| {question} | {figure} | {row['mean']:.4g} | {interval} | {row['sessions']} |")
     return "\n".join(lines)
 
 
@@ -143,24 +171,35 @@ def main() -> None:
     parser.add_argument("--model", default="xray", help="name or folder of a model")
     parser.add_argument("--sessions", type=int, default=36)
     parser.add_argument("--first", type=int, default=0, help="number of the first session")
-    parser.add_argument("--out", type=Path, help="lines of JSON; without it nothing is kept")
+    parser.add_argument("--lines", type=Path, help="keep each answer as a line of JSON, to go on from")
     parser.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--quick", action="store_true", help="one session")
+    parser.add_argument("--name", help="name of the machine: write a file of results")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
     args = parser.parse_args()
     net = BackgroundNet(args.model)
-    there = answers(args.out, net.bundle.hash)
+    there = answers(args.lines, net.bundle.hash)
     rows: dict[str, list[Row]] = {question: [] for question in args.only}
     for seed in TEST[args.first :][: 1 if args.quick else args.sessions]:
         for question in args.only:
             row = there.get((question, seed))
             if row is None:
                 row = QUESTIONS[question](net, seed)
-                if args.out is not None:
+                if args.lines is not None:
                     line = {"model": net.bundle.hash, "question": question, "seed": seed, "figures": row}
-                    with args.out.open("a") as file:
+                    with args.lines.open("a") as file:
                         file.write(json.dumps(line) + "\n")
             rows[question].append(row)
-    print(shown(rows))
+    found = summed(rows)
+    print(shown(found))
+    if args.name:
+        facts: dict[str, Any] = {
+            "model": {"name": net.bundle.name, "hash": net.bundle.hash},
+            "sessions": {"first": args.first, "count": args.sessions},
+            "figures": found,
+            "answers": {question: [jsonable(row) for row in kept] for question, kept in rows.items()},
+        }
+        filed("xray-acceptance", facts, args)
 
 
 if __name__ == "__main__":
