@@ -441,6 +441,17 @@ def test_a_run_starts_from_the_weights_of_a_bundle(net: BackgroundNet, tmp_path:
         initialise(tmp_path / "a.safetensors", net=fresh, average=average)
 
 
+def test_a_run_starts_from_a_bundle_of_a_shallower_net(net: BackgroundNet, tmp_path: Path) -> None:
+    small = build("background", NET)
+    initialise(net.bundle.path, net=small, average=dict(small.state_dict()))
+    grown = build("background", {**NET, "blocks": 1, "attention": 1})
+    added = initialise(net.bundle.path, net=grown, average=dict(grown.state_dict()))
+    assert added == ["decoder.0.0", "decoder.0.1", "encoder.0.0", "encoder.0.1", "encoder.1.0"]
+    planes = torch.randn(2, 4, 16, 24)
+    assert small(planes).abs().max() > 0.01
+    torch.testing.assert_close(grown(planes), small(planes))
+
+
 # --- the commands ----------------------------------------------------------------------------------------
 
 

@@ -330,8 +330,8 @@ def test_a_grown_net_begins_as_the_smaller_one(tmp_path: Path, block: str) -> No
             initialise(path, net=net, average=values)
 
 
-def test_a_tone_net_grows_by_a_look_at_the_scene(tmp_path: Path) -> None:
-    shape = {"width": 8, "knots": 4, "channels": (4, 6), "points": True}
+def test_a_tone_net_grows_by_black_and_white_points(tmp_path: Path) -> None:
+    shape = {"width": 8, "knots": 4, "channels": (4, 6)}
     small = build("tone", shape)
     with torch.no_grad():
         for value in small.parameters():
@@ -339,13 +339,12 @@ def test_a_tone_net_grows_by_a_look_at_the_scene(tmp_path: Path) -> None:
     average = {name: value.detach().clone() for name, value in small.state_dict().items()}
     optimizer = torch.optim.AdamW(small.parameters())
     path = save_checkpoint(tmp_path, step=1, net=small, average=average, optimizer=optimizer, facts={})
-    grown = build("tone", {**shape, "scene": (4, 6), "blocks": 1})
-    assert initialise(path, net=grown, average=dict(grown.state_dict())) == ["scene"], "and not its blocks"
+    grown = build("tone", {**shape, "points": True})
+    assert initialise(path, net=grown, average=dict(grown.state_dict())) == ["points"]
     pictures = torch.rand(2, 3, 18, 24)
     torch.testing.assert_close(grown(pictures), small(pictures))
-    torch.nn.init.ones_(grown.scene.add.weight)
     grown(pictures).square().mean().backward()
-    assert all(value.grad is not None and value.grad.abs().max() > 0 for value in grown.scene.parameters())
+    assert grown.points.share.weight.grad.abs().max() > 0
 
 
 # --- what a run leaves -----------------------------------------------------------------------------------

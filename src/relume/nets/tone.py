@@ -1,6 +1,6 @@
 r"""The tone net: from a thumbnail to one smooth colour transform for the whole photograph."""
 
-__all__ = ["BlackAndWhite", "Scene", "ToneNet", "ToneConfig", "apply_tone"]
+__all__ = ["BlackAndWhite", "ToneNet", "ToneConfig", "apply_tone"]
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from relume.nets.blocks import Addition, NafBlock
+from relume.nets.blocks import Addition
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,7 @@ class ToneConfig:
 
     ``width`` counts hidden units, ``bins`` those of its histograms, ``knots`` those of each channel's curve;
     ``channels`` are the widths of its convolutions, each of which halves the thumbnail (none: colours alone).
-    With ``points`` it also reads black and white points off the sorted brightness. ``scene`` are the widths
-    of a deeper look at what is in the picture, at half the thumbnail and at each halving of that, with
-    ``blocks`` residual blocks each (none: no such look).
+    With ``points`` it also reads black and white points off the sorted brightness.
     """
 
     width: int = 256
@@ -27,8 +25,6 @@ class ToneConfig:
     knots: int = 16
     channels: tuple[int, ...] = ()
     points: bool = False
-    scene: tuple[int, ...] = ()
-    blocks: int = 2
 
 
 # Shares of a thumbnail's pixels below each level that is read off it; and which of them are black and white.
@@ -80,33 +76,6 @@ class BlackAndWhite(Addition):
         return torch.cat([slopes, starts, torch.zeros_like(starts).repeat(1, 4)], dim=1)
 
 
-class Scene(Addition):
-    """What is in the picture (B,3,S,S), by residual blocks → what is added (B, hidden)."""
-
-    def __init__(self, widths: tuple[int, ...], blocks: int, hidden: int) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(
-            nn.Sequential(*(NafBlock(width) for _ in range(blocks))) for width in widths
-        )
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.norm = nn.LayerNorm(2 * widths[-1])
-        self.read = nn.Linear(2 * widths[-1], hidden)
-        self.add = nn.Linear(hidden, hidden)
-        self.silence()
-
-    def silence(self) -> None:
-        nn.init.zeros_(self.add.weight)
-        nn.init.zeros_(self.add.bias)
-
-    def forward(self, picture: Tensor) -> Tensor:
-        h = self.levels[0](self.stem(nn.functional.avg_pool2d(2 * picture - 1, 2)))
-        for down, level in zip(self.down, self.levels[1:], strict=True):
-            h = level(down(h))
-        seen = self.norm(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1))
-        return self.add(nn.functional.silu(self.read(seen)))
-
-
 class ToneNet(nn.Module):
     r"""Reads the colours of a thumbnail (B,3,S,S), S even, and answers with 3·knots + 3 + 9 + 3 numbers.
 
@@ -134,13 +103,10 @@ class ToneNet(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.points = BlackAndWhite(config.width, config.knots) if config.points else None
-        self.scene = Scene(config.scene, config.blocks, config.width) if config.scene else None
 
     def forward(self, picture: Tensor) -> Tensor:
         seen = torch.cat([self._colours(picture), *self._things(picture)], dim=1)
         h = nn.functional.silu(self.hidden1(self.norm(seen)))
-        if self.scene is not None:
-            h = h + self.scene(picture)
         if self.points is None:
             return self.out(h + nn.functional.silu(self.hidden2(h)))
         levels = self.points.levels(picture)

@@ -214,15 +214,13 @@ def _bundled(path: Path, net: nn.Module) -> Weights:
 
 
 def _block_of(parameter: str, modules: dict[str, nn.Module]) -> str:
-    """The addition or the judge that ``parameter`` belongs to, the outermost of several."""
-    name, found = parameter, None
+    """The addition or the judge that ``parameter`` belongs to."""
+    name = parameter
     while "." in name:
         name = name.rpartition(".")[0]
         if isinstance(modules[name], Addition | PatchNet):
-            found = name
-    if found is None:
-        raise KeyError(parameter)
-    return found
+            return name
+    raise KeyError(parameter)
 
 
 def _parts(path: Path) -> tuple[int, dict[str, Any], dict[str, Weights]]:

@@ -45,7 +45,13 @@ class TrainConfig:
         return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * left
 
 
-_BACKGROUND = {"channels": 4, "widths": (24, 48, 96, 160, 224), "uncertain": True}
+_BACKGROUND = {
+    "channels": 4,
+    "widths": (32, 64, 128, 192, 256),
+    "uncertain": True,
+    "blocks": 2,
+    "attention": 2,
+}
 
 _LIGHT = TrainConfig(
     net="shading",
@@ -73,7 +79,7 @@ TRAINABLE: Mapping[str, TrainConfig] = {
     ),
     "photo-tone": TrainConfig(
         net="tone",
-        config={"channels": (32, 64, 128), "points": True, "scene": (32, 64, 128, 192)},
+        config={"channels": (32, 64, 128), "points": True},
         objective="tone",
         pair="tone",
         size=64,
@@ -144,12 +150,12 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         pair="simulated",
         size=64,
         batch=16,
-        steps=30_000,
-        lr=2e-3,
-        warmup=200,
-        decay=0.6,
+        steps=14_000,
+        lr=1.5e-3,
+        warmup=400,
+        decay=0.5,
         ema=0.998,
-        settings={"fourier": 10.0, "gan": 0.002, "join": 24_000},
+        settings={"fourier": 10.0, "gan": 0.002, "join": 11_900},
     ),
     # The same for one instrument: a short run on its own references, from the net above.
     "xray-references": TrainConfig(
