@@ -2,7 +2,8 @@
 
 A table stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``. Those of engines, serving and
 inversion are written by their scripts (--page); here are the others, which are made of results alone.
---card PATH writes the means of the quality file into the card of a model, too.
+--card PATH writes the means of the quality file into the card of a photo model, too, --xray-card those of the
+acceptance into that of an X-ray model.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 from relume import __version__
 from relume import bundle as bundles
 from relume.cli.streams import write_text
+from xray_table import acceptance, on_measured, quality_for_card
 
 HERE = Path(__file__).resolve().parent
 HOUSE = HERE.parent
@@ -246,6 +248,8 @@ TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "saved": ("blocks", "docs/methods.md", saved),
     "plates": ("blocks", "docs/methods.md", plates),
     "soft-marks": ("soft-marks", "docs/methods.md", soft),
+    "acceptance": ("xray-acceptance", "docs/xray.md", acceptance),
+    "on-measured": ("xray-measured", "docs/xray.md", on_measured),
 }
 
 
@@ -290,6 +294,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a table is stale")
     parser.add_argument("--card", type=Path, metavar="DIR", help="a model that was measured")
+    parser.add_argument("--xray-card", type=Path, metavar="DIR", help="an X-ray model that was measured")
     parser.add_argument("--results", type=Path, default=HERE / "results" / __version__)
     args = parser.parse_args(argv)
     if args.check:
@@ -298,9 +303,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     for name, (suite, page, make) in TABLES.items():
         placed(HOUSE / page, name, make(measured(suite, args.results)))
-    if args.card is not None:
-        card = dict(bundles.find(args.card).card)
-        bundles.write_card(args.card, card | {"quality": means_for_card(measured("quality", args.results))})
+    for path, suite, told in (
+        (args.card, "quality", means_for_card),
+        (args.xray_card, "xray-acceptance", quality_for_card),
+    ):
+        if path is not None:
+            card = dict(bundles.find(path).card)
+            bundles.write_card(path, card | {"quality": told(measured(suite, args.results))})
 
 
 if __name__ == "__main__":

@@ -196,7 +196,8 @@ def test_figures_of_another_bundle_say_so(page: str) -> None:
     assert wanted == find("photo").hash or wanted[:8] in text
 
 
-def test_tables_of_the_pages_are_those_of_the_results() -> None:
+def test_tables_of_the_pages_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = script("pages")
     old = [name for name in module.TABLES if module.stale(name, RESULTS[0].parent)]
     assert not old, f"python benchmarks/pages.py writes {', '.join(old)} anew"
@@ -518,3 +519,18 @@ def test_grain_is_measured_beside_structure() -> None:
     for sigma in (0.0, 0.02, 0.1):
         noisy = ramp + sigma * rng.standard_normal((255, 201, 1))
         assert latent.grain(noisy) == pytest.approx(255 * sigma, rel=0.03, abs=1e-6)
+
+
+def test_a_claim_is_met_by_its_whole_interval_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = script("xray_table")
+    claim = module.Claim("asked", "question", "figure", "{:.1%}", low=0.85, high=0.95)
+    for low, mean, high, told in (
+        (0.86, 0.9, 0.94, "85 to 95%, met"),
+        (0.84, 0.9, 0.94, "85 to 95%, met by the mean, not by the interval"),
+        (0.86, 0.9, 0.96, "85 to 95%, met by the mean, not by the interval"),
+        (0.80, 0.84, 0.9, "85 to 95%, **missed**"),
+    ):
+        assert module.verdict(claim, {"low": low, "mean": mean, "high": high}) == told
+    free = module.Claim("asked", "question", "figure", "{:.1f} dB")
+    assert module.verdict(free, {"low": 0.0, "mean": 1.0, "high": 2.0}) == ""

@@ -56,9 +56,6 @@ class Toning:
         """The transform for a picture whose thumbnail is ``small``, 64×64×3."""
         if self._tone is None:
             return ToneTransform.identity()
-        asked = small.transpose(2, 0, 1)[None]
-        # As with light: a mirrored photograph has faded as much, and the mean of both answers errs less.
-        views = (np.ascontiguousarray(view, np.float32) for view in (asked, asked[..., ::-1]))
-        answers = [np.asarray(self._tone(view), np.float64) for view in views]
-        found = ToneTransform.from_parameters(np.mean(answers, axis=0))
+        asked = np.ascontiguousarray(small.transpose(2, 0, 1)[None])
+        found = ToneTransform.from_parameters(np.asarray(self._tone(asked)))
         return colour(cautious(found, small), small, tone)

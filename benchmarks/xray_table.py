@@ -1,0 +1,156 @@
+"""What the model xray reaches beside what is asked for: the table of docs/xray.md, and a card's words."""
+
+__all__ = ["acceptance", "on_measured", "quality_for_card"]
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Facts = Mapping[str, Any]
+
+
+class Claim(NamedTuple):
+    """One row: what is asked, which figure answers, how it is shown, and within which bounds it is to lie.
+
+    ``beside`` are figures of the same question for comparison: what each is called, and its name there.
+    """
+
+    asked: str
+    question: str
+    figure: str
+    shape: str
+    low: float = float("-inf")
+    high: float = float("inf")
+    beside: tuple[tuple[str, str], ...] = ()
+
+
+DB, SMALL = "{:.1f} dB", "{:.3f}"
+CLAIMS = (
+    Claim(
+        "instrument and session never seen: PSNR",
+        "unseen",
+        "psnr",
+        DB,
+        low=30.0,
+        beside=(("Gaussian", "gaussian_psnr"), ("polynomial", "polynomial_psnr"), ("raw", "none_psnr")),
+    ),
+    Claim("the same, over the better classical method", "unseen", "over_best", "{:+.1f} dB", low=2.5),
+    Claim("the same, over the better of the two image by image", "unseen", "over_each", "{:+.1f} dB"),
+    Claim(
+        "samples of a kind never seen: PSNR",
+        "unseen-sample",
+        "psnr",
+        DB,
+        beside=(("Gaussian", "gaussian_psnr"), ("polynomial", "polynomial_psnr")),
+    ),
+    Claim(
+        "samples that leave nothing empty: PSNR",
+        "full-field",
+        "psnr",
+        DB,
+        low=26.0,
+        beside=(("polynomial", "polynomial_psnr"), ("raw", "none_psnr")),
+    ),
+    Claim("the same, over the raw image, at least", "full-field", "least_over_raw", "{:+.1f} dB", low=0.0),
+    Claim(
+        "known instrument, 8 flats of other days: PSNR",
+        "known",
+        "psnr",
+        DB,
+        low=33.5,
+        beside=(("stale flat", "stale_psnr"), ("the true background", "true_psnr")),
+    ),
+    Claim(
+        "the same: mean abs. error of optical density",
+        "known",
+        "density_error",
+        SMALL,
+        high=0.025,
+        beside=(("stale flat", "stale_density_error"), ("the true background", "true_density_error")),
+    ),
+    Claim(
+        "the same: flatness",
+        "known",
+        "flatness",
+        SMALL,
+        high=0.020,
+        beside=(("stale flat", "stale_flatness"),),
+    ),
+    Claim("nothing in the light: slow error of T", "empty", "rms", "{:.2%}", high=0.01),
+    Claim("one light behind two samples: rms change of ln B", "other-sample", "rms", SMALL, high=0.02),
+    Claim("wedge in absorption: slope of optical density", "steps", "slope", "{:.3f}", low=0.95, high=1.05),
+    Claim("90 % interval of ln B, unknown instrument", "unseen", "coverage", "{:.1%}", low=0.85, high=0.95),
+    Claim("the same, known instrument", "known", "coverage", "{:.1%}", low=0.85, high=0.95),
+)
+
+
+def answered(claim: Claim, facts: Facts) -> Mapping[str, float]:
+    """Mean and interval of a claim's figure."""
+    figures: Mapping[str, Mapping[str, float]] = facts["figures"][claim.question]
+    if claim.figure == "over_best":  # the better one by its mean
+        return min((figures["over_gaussian"], figures["over_polynomial"]), key=lambda row: row["mean"])
+    if claim.figure == "least_over_raw":
+        least = figures["over_raw"]["least"]
+        return {"mean": least, "low": least, "high": least}
+    return figures[claim.figure]
+
+
+def verdict(claim: Claim, found: Mapping[str, float]) -> str:
+    """What was wanted, and whether the whole interval, the mean alone or neither keeps it."""
+    low, high = claim.low, claim.high
+    bounds = [bound for bound in (low, high) if abs(bound) != float("inf")]
+    if not bounds:
+        return ""
+    percent = claim.shape.endswith("%}")
+    wanted = " to ".join(f"{100 * bound:g}" if percent else f"{bound:g}" for bound in bounds)
+    wanted += "%" if percent else ""
+    if low <= found["low"] and found["high"] <= high:
+        return f"{wanted}, met"
+    if low <= found["mean"] <= high:
+        return f"{wanted}, met by the mean, not by the interval"
+    return f"{wanted}, **missed**"
+
+
+def acceptance(facts: Facts) -> str:
+    """The table of docs/xray.md."""
+    lines = ["| question | the model `xray` | wanted | beside it |", "|---|---|---|---|"]
+    for claim in CLAIMS:
+        found, figures = answered(claim, facts), facts["figures"][claim.question]
+        shown = claim.shape.format(found["mean"])
+        if found["low"] < found["high"]:
+            low, high = (claim.shape.format(found[end]).removesuffix(" dB") for end in ("low", "high"))
+            shown += f" ({low} to {high})"
+        beside = ", ".join(f"{name} {claim.shape.format(figures[key]['mean'])}" for name, key in claim.beside)
+        lines.append(f"| {claim.asked} | {shown} | {verdict(claim, found)} | {beside} |")
+    return re.sub(r"(?<=\d)%", " %", "\n".join(lines).replace(" -", " −"))
+
+
+def on_measured(facts: Facts) -> str:
+    """Errors on measured images, of the first model."""
+    (found, *_), kinds = facts["models"], ("none", "gaussian", "polynomial", "pix2pix")
+    rows = {"`test_chip00.xrm`: error against the reference in the file": found["chip"]}
+    rows["`txm_sb_2x2`: backgrounds of two tiles differ by, mean of six pairs"] = {
+        "none": 0.0,
+        **found["tiles"],
+    }
+    lines = ["| | none | Gaussian | polynomial | `pix2pix` |", "|---|---|---|---|---|"]
+    for name, row in rows.items():
+        shown = (f"{row[kind]:.3f}" if row[kind] else "0" for kind in kinds)
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def quality_for_card(facts: Facts) -> dict[str, Any]:
+    """What a card says of the quality: the claims' figures with their intervals."""
+    told: dict[str, Any] = {
+        "sessions": f"{facts['sessions']['count']} of the test split, 512 pixels, dark level known; "
+        "95 % bootstrap intervals",
+        "measured_with": "benchmarks/xray_acceptance.py",
+    }
+    for claim in CLAIMS:
+        part = told.setdefault(claim.question, {})
+        found = answered(claim, facts)
+        part[claim.figure] = {key: found[key] for key in ("mean", "low", "high")}
+        for _, key in claim.beside:
+            part[key] = {end: facts["figures"][claim.question][key][end] for end in ("mean", "low", "high")}
+    return told
