@@ -16,7 +16,7 @@ from typing import Any
 from relume import __version__
 from relume import bundle as bundles
 from relume.cli.streams import write_text
-from xray_table import acceptance, on_measured, quality_for_card
+from xray_table import acceptance, on_measured, own_references, quality_for_card
 
 HERE = Path(__file__).resolve().parent
 HOUSE = HERE.parent
@@ -249,6 +249,7 @@ TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "plates": ("blocks", "docs/methods.md", plates),
     "soft-marks": ("soft-marks", "docs/methods.md", soft),
     "acceptance": ("xray-acceptance", "docs/xray.md", acceptance),
+    "own-references": ("xray-references", "docs/xray.md", own_references),
     "on-measured": ("xray-measured", "docs/xray.md", on_measured),
 }
 
