@@ -14,6 +14,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def tuned(flats: Sequence[np.ndarray], model: str, steps: int, folder: Path) -> 
     recipe = TRAINABLE["xray-references"]
     began = time.perf_counter()
     run = Run(out=folder / "run", data=references, init=Path(model), device="cpu")
-    made = train(type(recipe)(**{**vars(recipe), "steps": steps}), run, report=lambda _: None)
+    made = train(replace(recipe, steps=steps), run, report=lambda _: None)
     export_xray(made, folder / "mine", name="mine", sessions=4, report=lambda _: None)
     return BackgroundNet(folder / "mine"), (time.perf_counter() - began) / 60
 

@@ -72,7 +72,7 @@ def test_an_older_net_has_no_blocks_and_no_attention() -> None:
 
 def test_attention_sees_every_place_and_no_order_of_them() -> None:
     net = build("background", {"widths": (32, 64, 8), "attention": 1})
-    (attention,) = [layer for layer in net.encoder[1]]
+    (attention,) = net.encoder[1]
     for layer in (attention.qkv, attention.project):
         torch.nn.init.normal_(layer.weight, std=0.3)
     x = torch.randn(2, 64, 3, 5, requires_grad=True)

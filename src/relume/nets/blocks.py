@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from relume.errors import UsageError
+
 
 class RmsNorm(nn.Module):
     r"""Each pixel's channels divided by their root mean square, times a learned scale.
@@ -84,7 +86,9 @@ class NafBlock(Block):
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         half = self.project1.in_channels  # a number of Python: a chunk would be exported as a dance of shapes
         h = self.norm1(x)
-        if self.time is not None and time is not None:
+        if self.time is not None:
+            if time is None:
+                raise UsageError("this block was built with time features: give them")
             scale, shift = self.time(time)[:, :, None, None].split(half, dim=1)
             h = h * (1 + scale) + shift
         a, b = self.depthwise(self.expand1(h)).split(half, dim=1)
