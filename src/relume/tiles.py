@@ -87,6 +87,7 @@ def apply(
     *,
     tile: int = 512,
     overlap: int = 64,
+    lead: Lead = (0, 0),
     progress: Callable[[int, int], None] | None = None,
 ) -> Array:
     r"""Applies a function to a picture of any size, tile by tile.
@@ -98,6 +99,7 @@ def apply(
             picture lacks is mirrored.
         picture: :math:`(H, W, C)`.
         overlap: pixels that neighbours share, at most half a tile; a quarter of it is pure context.
+        lead: as in :func:`grid`.
         progress: called with (tiles done, tiles in all) after each tile.
 
     Returns:
@@ -111,9 +113,9 @@ def apply(
     >>> bool((apply(lambda x: x, picture, tile=32, overlap=8) == picture).all())
     True
     """
-    done = map(function, cuts(picture, tile=tile, overlap=overlap))
+    done = map(function, cuts(picture, tile=tile, overlap=overlap, lead=lead))
     height, width = picture.shape[:2]
-    return blend(done, height, width, tile=tile, overlap=overlap, progress=progress)
+    return blend(done, height, width, tile=tile, overlap=overlap, lead=lead, progress=progress)
 
 
 def cuts(

@@ -9,8 +9,11 @@ from PIL import Image as PilImage
 
 from relume import Restorer, Settings, image
 from relume.bundle import Bundle
+from relume.tasks.edit import edit
+from relume.tasks.invented import evidence
 from relume.tasks.lattice import lead
 from relume.tasks.progress import Moment
+from relume.tasks.restore import Restoration
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "old-photograph.jpg"
 
@@ -70,6 +73,27 @@ def test_a_cut_file_is_restored_as_the_whole_one(tiny_bundle: Bundle, scene: np.
         assert moment.clean.shape[1] == 64 - (6 if moment.x == 0 else 0)
     apart = np.abs(first[3:, 6:].astype(float) - other.astype(float))[64:-64, 64:-64]
     assert apart.shape[0] > 150 and apart.max() <= 1.01 / 255
+
+
+def test_a_cut_file_is_judged_and_edited_as_the_whole_one(tiny_bundle: Bundle, scene: np.ndarray) -> None:
+    """The map of what was invented and the edited region, where the tiles of both see the same."""
+    model = Restorer(tiny_bundle.path, engine="pytorch", precision="f32", threads=1)
+    settings = Settings(tone="keep", tile=64)
+    whole = np.rint(saved(scene, 60) * 255).astype(np.uint8)
+    mask = np.zeros(whole.shape[:2], np.float32)
+    mask[150:162, 170:190] = 1
+    misses, pictures = [], []
+    for rows, columns in ((0, 0), (3, 6)):
+        given, part = image.from_array(whole[rows:, columns:]), mask[rows:, columns:]
+        nothing = np.zeros(part.shape, np.float32)
+        done = Restoration(given, (given,), nothing, None, {}, 0)
+        misses.append(evidence(model, given, done, settings).residual[3 - rows :, 6 - columns :])
+        made = edit(model, given, part, fidelity=1.0).image.srgb()  # noise would lie by places of the picture
+        pictures.append(made[3 - rows :, 6 - columns :])
+    apart = np.abs(misses[0] - misses[1])[64:-64, 64:-64]
+    assert misses[0].max() > 1e-3 and apart.max() < 1e-5
+    assert np.abs(pictures[0] - whole[3:, 6:] / 255)[147:159, 164:184].max() > 0.01
+    assert np.abs(pictures[0] - pictures[1]).max() < 1e-4
 
 
 @pytest.mark.skipif(not EXAMPLE.is_file(), reason="the examples are not part of this copy")

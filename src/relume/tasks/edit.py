@@ -23,6 +23,7 @@ from relume.invert import invert_sampler
 from relume.tasks.field import noise_at
 from relume.tasks.fill import fill
 from relume.tasks.finish import three_channels
+from relume.tasks.lattice import BLOCK, lead
 from relume.tasks.restore import Restorer
 from relume.tasks.settings import CHAIN_STEPS
 
@@ -87,7 +88,8 @@ def edit(
     Raises:
         UsageError: sizes differ, the mask is empty, or the model has no chain of so many steps.
     """
-    region = _checked(image, mask, instead)
+    corner = lead(three_channels(image.srgb()))
+    region = _checked(image, mask, instead, corner)
     facts = restorer.bundle.card.get("schedule") or {}
     kappa = float(facts.get("kappa", 0.0)) * (1 - fidelity)
     schedule = ResidualShift(tuple(facts.get("sqrt_eta", (0.99,))), kappa)
@@ -118,7 +120,8 @@ def edit(
         counts.append(count)
         return made
 
-    made = tiles.apply(one, part, tile=size, overlap=overlap)
+    before = tuple((side.start + cut) % BLOCK for side, cut in zip(region, corner, strict=True))
+    made = tiles.apply(one, part, tile=size, overlap=overlap, lead=(before[0], before[1]))
     outside = part[..., 3] == 0
     background = float(np.abs(made - box)[outside].max(initial=0.0))
     new = picture.copy()
@@ -129,8 +132,8 @@ def edit(
     return Edited(image.with_srgb(new), background, max(misses), sum(counts))
 
 
-def _checked(image: Image, mask: Array, instead: Image | None) -> tuple[slice, slice]:
-    """The box of the region with a margin."""
+def _checked(image: Image, mask: Array, instead: Image | None, corner: tiles.Lead) -> tuple[slice, slice]:
+    """The box of the region with a margin; it begins with the picture or a block of a JPEG (``corner``)."""
     pictures = [image] if instead is None else [image, instead]
     sizes = {mask.shape, *((each.height, each.width) for each in pictures)}
     if len(sizes) > 1:
@@ -139,7 +142,11 @@ def _checked(image: Image, mask: Array, instead: Image | None) -> tuple[slice, s
     if not mask.any():
         raise UsageError("the mask is black: paint white what is to be made anew")
     spans = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    rows, columns = (slice(max(0, int(span[0]) - MARGIN), int(span[-1]) + MARGIN + 1) for span in spans)
+    firsts = (int(span[0]) - MARGIN for span in spans)
+    starts = (max(0, first - (first + cut) % BLOCK) for first, cut in zip(firsts, corner, strict=True))
+    rows, columns = (
+        slice(start, int(span[-1]) + MARGIN + 1) for start, span in zip(starts, spans, strict=True)
+    )
     return rows, columns
 
 

@@ -18,6 +18,7 @@ from relume import tiles
 from relume.image import Image
 from relume.marks.activity import luma, window_mean
 from relume.tasks.finish import three_channels
+from relume.tasks.lattice import lead
 from relume.tasks.restore import Restoration, Restorer
 from relume.tasks.settings import Settings
 
@@ -122,7 +123,8 @@ def evidence(
         miss = np.sqrt(((again - once)[0] ** 2).mean(axis=0))
         return np.asarray(miss[..., None], np.float32)
 
-    missed = tiles.apply(residual, np.dstack([toned, told]), tile=size, overlap=overlap)[..., 0]
+    planes = np.dstack([toned, told])
+    missed = tiles.apply(residual, planes, tile=size, overlap=overlap, lead=lead(picture))[..., 0]
     return Evidence(spread, np.ascontiguousarray(missed), restoration.mask, detail(restoration.image))
 
 
