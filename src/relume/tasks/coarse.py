@@ -2,10 +2,14 @@ r"""Damage that is too large to be seen at the picture's own scale, found on a s
 
 The net learned damage of a certain size. On a large or soft scan a scratch is wider than that, and its edges
 are less steep: it passes for part of the picture. On a copy of half the size it is seen again.
+
+The net also learned on files, where a mark went through the blocks of a JPEG like all the rest; a copy has
+none, and is therefore saved as one.
 """
 
 __all__ = ["SMALLEST", "Ask", "Overlooked", "fill", "halved", "overlooked", "search"]
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +30,8 @@ SMALLEST = 224
 # Only damage that the net is sure of counts (from the first probability on, wholly at the second), and only
 # where at full size it saw none.
 _DOUBT, _SURE, _SEEN = 0.5, 0.8, 0.25
+_QUALITY = 95  # of the saved copies: with 90 more is found, and more that is no damage
+_LONGEST = 65_000  # pixels a side that fit into a JPEG
 _NEAR = 7  # pixels around what was seen at full size
 
 
@@ -58,11 +64,25 @@ def search(picture: Array, seen: Array, ask: Ask) -> Overlooked | None:
 
 
 def halved(picture: Array) -> Array | None:
-    """H×W×C at half the size, or ``None`` where that would be too small."""
+    """H×W×3 at half the size and saved as a JPEG, or ``None`` where that would be too small."""
     h, w = picture.shape[:2]
     if min(h, w) // 2 < SMALLEST:
         return None
-    return np.clip(_resized(picture, (w // 2, h // 2), PilImage.Resampling.LANCZOS), 0, 1)
+    return _saved(np.clip(_resized(picture, (w // 2, h // 2), PilImage.Resampling.LANCZOS), 0, 1))
+
+
+def _saved(picture: Array) -> Array:
+    """H×W×3 in [0,1] as it comes back from a JPEG, whose first block begins at the upper left corner.
+
+    What is too large for that format stays as it is.
+    """
+    if max(picture.shape) > _LONGEST:
+        return picture
+    with io.BytesIO() as file:
+        levels = np.rint(picture * np.float32(255)).astype(np.uint8)
+        PilImage.fromarray(levels).save(file, "JPEG", quality=_QUALITY, subsampling=0)
+        with PilImage.open(file) as saved:
+            return np.asarray(saved, np.float32) / np.float32(255)
 
 
 def overlooked(picture: Array, seen: Array, small: Array, mended: Array, found: Array) -> Overlooked | None:
