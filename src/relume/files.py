@@ -1,6 +1,6 @@
 r"""Files: written whole or not at all, and read with errors that name them."""
 
-__all__ = ["digest", "one_line", "place", "placing", "reading"]
+__all__ = ["digest", "make_folder", "one_line", "place", "placing", "reading"]
 
 import hashlib
 import os
@@ -98,6 +98,18 @@ def _claim(part: Path, target: Path) -> None:
         except BaseException:
             target.unlink(missing_ok=True)
             raise
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        ImageError: a file stands in the way, or nothing may be made there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"cannot make the folder {path}: {one_line(error.strerror or error)}") from error
 
 
 def digest(path: Path) -> str:

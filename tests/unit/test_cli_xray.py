@@ -20,6 +20,7 @@ from relume.background import ESTIMATORS, noise
 from relume.bench.transmission import scaled
 from relume.cli import main
 from relume.errors import BundleNotFound, UsageError
+from relume.files import digest
 from relume.scan import open_scan, provenance_of, write_picture
 from relume.scan.hdf5 import library
 from relume.scan.output import Provenance
@@ -71,7 +72,9 @@ def test_a_flat_field_gives_the_transmission_on_its_own_scale(session: Path, tmp
     assert found.dtype == np.float32
     assert np.median(np.abs(np.log(found / truth))) < 0.1
     how = provenance_of(out)
-    assert how.method == "flat" and how.source == ("raw_0000.tif",) and len(how.checksums[0]) == 64
+    assert how.method == "flat"
+    assert how.source == ("raw_0000.tif", "flat.tif (reference)", "dark.tif (dark)")
+    assert how.checksums == tuple(digest(session / f"{name}.tif") for name in ("raw_0000", "flat", "dark"))
     assert _main(*call) == 2
     assert _main(*call, "--overwrite") == 0
 
@@ -201,7 +204,9 @@ def test_a_mosaic_from_a_folder(tiles: Path, tmp_path: Path) -> None:
     assert _main("xray", "mosaic", tiles, "-o", out, *options) == 0
     assert not list(tmp_path.glob(".*"))
     how = provenance_of(out)
-    assert how.parameters["open modes"] == 6 and len(how.checksums) == 9
+    assert how.parameters["open modes"] == 6 and len(how.checksums) == 10
+    assert how.source[-1] == "dark.tif (dark)" and how.parameters["mode"] == "absorption"
+    assert how.parameters["common"] == "gradients" and how.parameters["reference"] == "none"
     with library().File(out) as file:
         group = file["exchange"]
         t, sigma = group["data"][0], group["sigma"][0]

@@ -166,7 +166,6 @@ def test_other_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     [
         ({"data_white": stack(1, 3, 4)}, "flat frames are 4×3, its images 8×6"),
         ({"data_dark": stack(1, 3, 4)}, "dark frames are 4×3"),
-        ({"theta": np.zeros(9)}, "9 angles for 4 frames"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path, parts: dict, message: str) -> None:
@@ -222,9 +221,31 @@ def test_a_folder_without_one_is_a_square_from_the_lower_left(tmp_path: Path) ->
     assert scan.grid == (4, 4) and scan.facts["grid"] == "assumed"
     np.testing.assert_array_equal(scan.frames[9], data[9])  # m_10 comes after m_9, and not after m_1
     np.testing.assert_array_equal(scan.positions[:5], [[18, 0], [18, 8], [18, 16], [18, 24], [12, 0]])
-    (tmp_path / "m_16.tif").unlink()
-    with pytest.raises(InconsistentScan, match="15 tiles are no square"):
-        open_scan(tmp_path)
+
+
+def test_files_that_fill_no_square_are_a_stack_without_places(tmp_path: Path) -> None:
+    data = tiles(tmp_path, 11)
+    scan = open_scan(tmp_path)
+    np.testing.assert_array_equal(scan.frames.stack(), data)  # m_10 comes after m_9, and not after m_1
+    assert scan.grid is scan.positions is None
+    assert "11 tiles are no square" in scan.facts["grid"] and "TileConfiguration.txt" in scan.facts["grid"]
+
+
+def test_a_configuration_with_a_byte_order_mark_and_signs_of_comments(tmp_path: Path) -> None:
+    data = stack(2)
+    for name, tile in zip(["s#1.tif", "s#2.tif"], data, strict=True):
+        tifffile.imwrite(tmp_path / name, tile)
+    lines = [
+        "dim = 2 # y and x",
+        "# s#1.tif; ; (9, 9)",
+        "s#2.tif; ; (1, 2) # the second",
+        "s#1.tif; ; (3, 4)",
+    ]
+    for text in ("\n".join(lines), "\r\n".join(["# first", *lines])):
+        (tmp_path / "TileConfiguration.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+        scan = open_scan(tmp_path)
+        np.testing.assert_array_equal(scan.frames.stack(), data[[1, 0]])
+        np.testing.assert_array_equal(scan.positions, [[2, 1], [4, 3]])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from relume.errors import InconsistentScan, UnreadableImage, UnsupportedImage
-from relume.scan import open_scan, with_references
+from relume.scan import open_frames, open_scan, with_references
 
 pytest.importorskip("olefile")
 CHIP = Path(__file__).parents[3] / "shared" / "xray" / "xrm" / "test_chip00.xrm"
@@ -224,6 +224,67 @@ def test_a_reference_of_another_binning_or_exposure_is_refused(
         own["ImageInfo/HorizontalBin"] = ints(int(other.get("binning", 2)))
         own["ImageInfo/ExpTimes"] = floats(other.get("exposure", 60))
         with_references(alone, flats=open_scan(save(tmp_path / "r.xrm", own)))
+
+
+def test_frames_of_several_exposures_are_refused_where_a_reference_scales_them(tmp_path: Path) -> None:
+    content = streams(frames(2), ExpTimes=floats(1, 2)) | reference(frames(1)[0], exposure=1)
+    path = save(tmp_path / "a.txrm", content)
+    with pytest.raises(InconsistentScan, match=r"1 to 2 s.*file of its own") as caught:
+        open_scan(path)
+    assert str(path) in str(caught.value)
+    alone = open_scan(path, references=False)
+    np.testing.assert_array_equal(alone.exposures, [1, 2])
+    flats = open_scan(save(tmp_path / "r.xrm", streams(frames(1))))  # says nothing of its exposure
+    with pytest.raises(InconsistentScan, match="1 to 2 s"):
+        with_references(alone, flats=flats)
+    assert with_references(alone, flats=flats, stale=True).flat_scale == 1
+    done = save(tmp_path / "done.txrm", content | {"ImageInfo/OriginalDataRefCorrected": ints(1)})
+    assert open_scan(done).corrected
+
+
+def test_a_reference_of_another_day_is_not_compared(tmp_path: Path) -> None:
+    scan = open_scan(save(tmp_path / "a.xrm", streams(frames(1), **TAKEN)))
+    flats = open_scan(
+        save(tmp_path / "r.xrm", streams(frames(1), HorizontalBin=ints(4), ExpTimes=floats(20)))
+    )
+    with pytest.raises(InconsistentScan):
+        with_references(scan, flats=flats)
+    assert with_references(scan, flats=flats, stale=True).flat_scale == 1
+
+
+def test_exposures_that_differ_as_shutters_do_are_scaled_by_their_mean(tmp_path: Path) -> None:
+    times = floats(59.8, 60.1, 59.8, 0, 7)  # the scan was stopped after three
+    content = streams(frames(3), ExpTimes=times) | reference(frames(1)[0])
+    scan = open_scan(save(tmp_path / "a.txrm", content))
+    assert scan.exposure == pytest.approx(59.9) and scan.flat_scale == pytest.approx(59.9 / 60)
+
+
+def test_a_file_as_a_reference_gives_the_one_that_lies_in_it(tmp_path: Path) -> None:
+    flat = frames(1, seed=1)[0]
+    content = streams(frames(2), **TAKEN) | reference(flat, binning=4, exposure=20)  # not of these images
+    path = save(tmp_path / "a.txrm", content)
+    found = open_frames(path, "flats")
+    np.testing.assert_array_equal(found.frames.stack(), flat[None])
+    assert (found.own, found.exposure, found.binning) == (True, 20, 4)
+    with pytest.raises(UnreadableImage, match=r"a\.txrm.*no dark ones"):
+        open_frames(path, "darks")
+    plain = save(tmp_path / "b.xrm", streams(frames(2), **TAKEN))
+    for role in ("flats", "darks"):
+        found = open_frames(plain, role)
+        np.testing.assert_array_equal(found.frames.stack(), frames(2))
+        assert (found.own, found.binning) == (False, 2) and found.exposure == pytest.approx(59.7)
+    (tmp_path / "tiles").mkdir()
+    for name in "12":
+        save(tmp_path / "tiles" / f"{name}.xrm", streams(frames(1)) | reference(flat))
+    np.testing.assert_array_equal(open_frames(tmp_path / "tiles", "flats").frames[0], flat)
+
+
+def test_a_frame_that_cannot_be_read_any_more_is_told_with_its_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.txrm", streams(frames(3)))
+    scan = open_scan(path)
+    save(path, streams(frames(2)))
+    with pytest.raises(UnreadableImage, match=r"a\.txrm: frame 3: "):
+        scan.frames[1:].stack()
 
 
 def test_a_reference_of_another_size_is_refused(tmp_path: Path) -> None:

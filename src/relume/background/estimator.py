@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from relume.errors import UsageError
 
+from .holes import filled
+
 Field = npt.NDArray[np.float64]
 Needs = Literal["nothing", "tiles", "flats"]
 Estimate = Callable[[Field, Sequence[Field]], Field]
@@ -33,17 +35,21 @@ class Estimator(NamedTuple):
     ) -> Field:
         """The background (H,W), median 1.
 
+        Pixels that are not finite are filled from their neighbours; where no flat measured any, it is nan.
+
         Raises:
             UsageError: the references are missing or of another size; the image is no (H,W) or dark.
         """
-        if image.ndim != 2 or not np.median(image) > 0:
+        if image.ndim != 2 or not np.isfinite(image).any() or not np.nanmedian(image) > 0:
             raise UsageError("an image is (H, W) counts less the dark level, most of them above 0")
         if self.needs != "nothing" and not len(references):
             raise UsageError(f"{self.name} needs {self.needs}; give at least one")
         if any(reference.shape != image.shape for reference in references):
             raise UsageError(f"{self.name} needs {self.needs} of the image's size {image.shape}")
-        doubles = [np.asarray(reference, np.float64) for reference in references]
-        return normalised(self.estimate(np.asarray(image, np.float64), doubles))
+        found = normalised(self.estimate(filled(image), [filled(reference) for reference in references]))
+        if self.needs == "flats":
+            found[~np.any([np.isfinite(reference) for reference in references], axis=0)] = np.nan
+        return found
 
 
 def normalised(field: Field) -> Field:
@@ -52,7 +58,7 @@ def normalised(field: Field) -> Field:
     Raises:
         UsageError: the median is not positive: the dark level is too high.
     """
-    middle = float(np.median(field))
+    middle = float(np.nanmedian(field))
     if not middle > 0:
         raise UsageError("the background is not positive; is the dark level right?")
     return field / middle

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def noise(counts: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """The standard deviation (H,W) of the noise at each pixel: see :func:`camera`."""
+    """The standard deviation (H,W) of the noise at each pixel: see :func:`camera`. nan where counts are."""
     slope, offset = camera(counts)
     return np.sqrt(np.maximum(offset + slope * np.asarray(counts, np.float64), 1e-12)).astype(np.float32)
 
@@ -18,7 +18,7 @@ def camera(counts: npt.NDArray[np.floating]) -> tuple[float, float]:
     .. math:: \sigma^2(I) = a + b\,I
 
     fitted to the robust spread of pixels about their neighbours, in ten classes of brightness, for a camera
-    whose neighbours are correlated by 0.18.
+    whose neighbours are correlated by 0.18. Pixels that are not finite, and their neighbours, do not count.
     """
     values = np.asarray(counts, np.float64)
     sides = [axis for axis, side in enumerate(values.shape) if side >= 3]  # a sinogram may have two rows
@@ -26,8 +26,12 @@ def camera(counts: npt.NDArray[np.floating]) -> tuple[float, float]:
     pairs = [np.roll(values, 1, axis) + np.roll(values, -1, axis) for axis in sides]
     middle = (np.sum(pairs, axis=0) / (2 * len(pairs)) if pairs else values)[inner]
     off = (values[inner] - middle).ravel() / np.sqrt(_APART[len(pairs)])
-    order = np.array_split(np.argsort(middle, axis=None), 10)
-    level = np.array([np.median(middle.ravel()[part]) for part in order])
+    known = np.isfinite(off)
+    if not known.any():
+        return 0.0, 0.0
+    off, middle = off[known], middle.ravel()[known]
+    order = [part for part in np.array_split(np.argsort(middle), 10) if len(part)]
+    level = np.array([np.median(middle[part]) for part in order])
     variance = np.array([(1.4826 * np.median(np.abs(off[part]))) ** 2 for part in order])
     return _line(level, variance)
 

@@ -15,6 +15,7 @@ from relume.cli.streams import as_json, write_text
 from relume.cli.table import per_picture, table
 from relume.cli.target import free
 from relume.errors import ImageError, NoInput, RelumeError, UsageError
+from relume.files import make_folder
 
 if TYPE_CHECKING:
     from relume.tasks import Restorer
@@ -171,7 +172,7 @@ def _show(
     from relume.tasks.sheet import Section, Shown, sheet
     from relume.tasks.standings import extremes
 
-    args.pictures.mkdir(parents=True, exist_ok=True)
+    make_folder(args.pictures)
     figures = {(each.picture, each.method): each.figures for each in scores}
     sections = []
     for rank, name in extremes(scores, contenders[-1].name).items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from relume.cli.report import Entry
 from relume.cli.streams import Writing, deliver
+from relume.files import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def map_invented(
         "calibrated": found.calibrated,
     }
     if not (args.skip_existing and path.exists()):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         shown = (found.error / WHITE).clip(0, 1)[..., None]
         deliver(image.Image(shown, bit_depth=16), path, Writing(overwrite=args.overwrite))
         entry.files.append(os.fspath(path))

@@ -24,6 +24,7 @@ from relume.cli.restoring import add_archive, add_restoring_here, settings_of, s
 from relume.cli.running import load
 from relume.cli.streams import STREAM, Writing, deliver, read_from
 from relume.errors import ImageError, OutOfMemory, OutputExists, RelumeError, UsageError
+from relume.files import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -296,7 +297,7 @@ def _write(
 
     began = time.perf_counter()
     for path in job.files:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     plain, writing = Writing(overwrite=args.overwrite), Writing.of(args)
     extra: list[tuple[Path, image.Image, Writing]] = []
     if job.mask is not None:

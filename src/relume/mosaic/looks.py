@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from relume.background import filled
 from relume.errors import UsageError
 
 Field = npt.NDArray[np.float64]
@@ -20,21 +21,30 @@ _FLOOR = 0.02  # of a tile's median: what is darker says nothing about the light
 class Looks:
     """ln counts of tiles (H,W), less their dark level; the last ones used stay in memory.
 
-    What is below 2 % of a tile's median is raised to that, so that a dead pixel has a logarithm.
+    What is below 2 % of a tile's median is raised to that, so that a dead pixel has a logarithm; what is not
+    finite is taken from a neighbour.
 
     Args:
         tiles: (H,W) counts of one size, each read when it is asked for.
         dark: what the detector gives without light, a number or (H,W).
         keep: how many tiles are kept. Neighbours come by twice when two rows are.
+        names: of the tiles, for errors; their numbers from 1 on without.
 
     Raises:
         UsageError: there is no tile, or one is dark or of another size.
     """
 
-    def __init__(self, tiles: Counts, dark: npt.NDArray[np.floating] | float = 0.0, *, keep: int = 0) -> None:
+    def __init__(
+        self,
+        tiles: Counts,
+        dark: npt.NDArray[np.floating] | float = 0.0,
+        *,
+        keep: int = 0,
+        names: Sequence[str] = (),
+    ) -> None:
         if not len(tiles):
             raise UsageError("a mosaic needs tiles")
-        self.tiles, self.dark = tiles, dark
+        self.tiles, self.dark, self.names = tiles, dark, names
         self._keep = keep or 2 * int(len(tiles) ** 0.5) + 4
         self._kept: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
         self.shape = self[0].shape
@@ -53,9 +63,17 @@ class Looks:
 
     def _read(self, number: int) -> npt.NDArray[np.float32]:
         counts = np.asarray(self.tiles[number], np.float64) - self.dark
-        middle = float(np.median(counts))
+        middle = float(np.median(counts[np.isfinite(counts)])) if np.isfinite(counts).any() else 0.0
         if not middle > 0:
-            raise UsageError(f"tile {number + 1} is dark; is the dark level right?")
+            raise UsageError(
+                f"{self._name(number)} is dark; is the dark level right? A tile without light is left out by "
+                "taking its line out of the TileConfiguration.txt"
+            )
         if self._kept and counts.shape != self.shape:
-            raise UsageError(f"tile {number + 1} is {counts.shape}, the first {self.shape}")
+            raise UsageError(f"{self._name(number)} is {counts.shape}, the first {self.shape}")
+        counts = filled(counts)
         return np.log(np.maximum(counts, _FLOOR * middle)).astype(np.float32)
+
+    def _name(self, number: int) -> str:
+        named = f" ({self.names[number]})" if number < len(self.names) else ""
+        return f"tile {number + 1}{named}"

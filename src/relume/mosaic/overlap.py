@@ -1,6 +1,6 @@
 r"""Which tiles overlap, and where."""
 
-__all__ = ["Overlap", "neighbours", "shared"]
+__all__ = ["Overlap", "groups", "neighbours", "shared"]
 
 from typing import NamedTuple
 
@@ -45,3 +45,13 @@ def neighbours(places: Places, size: tuple[int, int], *, least: int, grow: int =
         near = (common.min(1, initial=np.inf) >= least) & (common[:, :] >= np.asarray(size) / 2).any(1)
         found += [(int(i), j) for i in np.flatnonzero(near)]
     return found
+
+
+def groups(places: Places, size: tuple[int, int]) -> int:
+    """How many groups the tiles fall into that no overlap of 4 pixels or more joins."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = np.array(neighbours(places, size, least=4), np.intp).reshape(-1, 2)
+    joined = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(places), len(places)))
+    return int(connected_components(joined, directed=False)[0])

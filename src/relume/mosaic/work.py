@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from relume.files import place
+from relume.files import make_folder, place
 
 from .registration import Link
 
@@ -40,7 +40,7 @@ class Work:
         same = stamp.is_file() and stamp.read_text(encoding="ascii") == digest
         if folder.exists() and not same:
             shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.resumed = same and any(path != stamp for path in folder.iterdir())
         if not same:
             place(digest.encode(), stamp, overwrite=True)

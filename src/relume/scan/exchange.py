@@ -9,13 +9,12 @@ __all__ = ["FORMAT"]
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from relume.errors import UnreadableImage
 
-from relume.errors import InconsistentScan, UnreadableImage
+from .hdf5 import dataset, degrees, frames_of, is_hdf5, library
+from .scan import Format, Frames, References, Role, Scan, keeps
 
-from .hdf5 import dataset, frames_of, is_hdf5, library
-from .scan import Format, Scan
+_NAMES: dict[Role, str] = {"flats": "exchange/data_white", "darks": "exchange/data_dark"}
 
 
 def _sniff(path: Path) -> bool:
@@ -25,32 +24,43 @@ def _sniff(path: Path) -> bool:
         return "exchange" in file
 
 
-def _open(path: Path, references: bool) -> Scan:
+def _open(path: Path, references: bool | Role) -> Scan:
     with library().File(path, "r") as file:
         data = dataset(file, "exchange/data")
         if data is None:
-            raise UnreadableImage("it has no /exchange/data")
-        frames = frames_of(path, data)
-        white, dark = dataset(file, "exchange/data_white"), dataset(file, "exchange/data_dark")
+            alone = any(_filled(file, role) is not None for role in _NAMES)
+            raise UnreadableImage(
+                "it has no /exchange/data" + ("; it can only be used as a reference" if alone else "")
+            )
+        frames = frames_of(data)
+        facts = {f"exchange/data@{key}": value for key, value in data.attrs.items()}
+        theta = dataset(file, "exchange/theta")
+        angles = degrees(theta) if theta is not None and theta.size else None
+        if angles is not None and len(angles) != len(frames):
+            # Of a scan that was stopped, or of flats and darks too: which belongs to which is not known.
+            facts["exchange/theta"] = f"{len(angles)} angles for {len(frames)} frames; left out"
+            angles = None
         return Scan(
             format=FORMAT.name,
             path=path,
             frames=frames,
-            flats=None if white is None or not references else frames_of(path, white),
-            darks=None if dark is None or not references else frames_of(path, dark),
-            angles=_angles(dataset(file, "exchange/theta"), len(frames)),
-            facts={f"exchange/data@{key}": value for key, value in data.attrs.items()},
+            flats=_filled(file, "flats") if keeps(references, "flats") else None,
+            darks=_filled(file, "darks") if keeps(references, "darks") else None,
+            angles=angles,
+            facts=facts,
         )
 
 
-def _angles(theta: Any | None, count: int) -> npt.NDArray[np.float64] | None:
-    """In degrees. Files that say nothing of the unit are in degrees, as the schema has it."""
-    if theta is None or theta.size == 0:
-        return None
-    if theta.size != count:
-        raise InconsistentScan(f"its /exchange/theta has {theta.size} angles for {count} frames")
-    values: npt.NDArray[np.float64] = np.asarray(theta[()], np.float64).ravel()
-    return np.rad2deg(values) if str(theta.attrs.get("units", "")).startswith("rad") else values
+def _filled(file: Any, role: Role) -> Frames | None:
+    """Flats or darks; writers that took none leave the dataset out, or leave it empty."""
+    data = dataset(file, _NAMES[role])
+    return None if data is None or not data.size else frames_of(data)
 
 
-FORMAT = Format("Data Exchange", _sniff, _open)
+def _references(path: Path, role: Role) -> References | None:
+    with library().File(path, "r") as file:
+        frames = _filled(file, role)
+    return None if frames is None else References(frames, own=True)
+
+
+FORMAT = Format("Data Exchange", _sniff, _open, _references)

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from relume.errors import InconsistentScan, UnreadableImage
 
-from .hdf5 import dataset, frames_of, is_hdf5, library, text
-from .scan import Format, Frames, Scan
+from .hdf5 import dataset, degrees, frames_of, is_hdf5, library, text
+from .scan import Format, Frames, References, Role, Scan, keeps, known
 
-_SAMPLE, _FLAT, _DARK = 0, 1, 2
+_SAMPLE = 0
+_KEYS: dict[Role, int] = {"flats": 1, "darks": 2}
 
 
 def _sniff(path: Path) -> bool:
@@ -26,7 +27,7 @@ def _sniff(path: Path) -> bool:
         return _of_class(file, "NXentry") is not None
 
 
-def _open(path: Path, references: bool) -> Scan:
+def _open(path: Path, references: bool | Role) -> Scan:
     with library().File(path, "r") as file:
         entry = _of_class(file, "NXentry")
         detector = _detector(entry)
@@ -53,27 +54,58 @@ def _detector(entry: Any) -> Any | None:
     return found[0] if found else None
 
 
-def _tomo(path: Path, entry: Any, detector: Any, references: bool) -> Scan:
+def _keys(detector: Any) -> npt.NDArray[Any]:
+    """What each frame is (N,)."""
     data, keys = detector["data"], np.asarray(detector["image_key"][()]).ravel()
     if data.ndim != 3 or len(keys) != data.shape[0]:
         raise InconsistentScan(f"it has {len(keys)} image keys for data of shape {data.shape}")
+    return keys
 
-    def chosen(key: int) -> Frames | None:
-        index = [int(i) for i in np.flatnonzero(keys == key)]
-        return frames_of(path, data, index) if index else None
 
-    frames = chosen(_SAMPLE)
+def _chosen(detector: Any, key: int) -> Frames | None:
+    """The frames of a kind."""
+    index = [int(i) for i in np.flatnonzero(_keys(detector) == key)]
+    return frames_of(detector["data"], index) if index else None
+
+
+def _exposures(detector: Any, key: int) -> npt.NDArray[np.float64] | None:
+    """Of the frames of a kind, in seconds; of all frames alike where the file does not list them all."""
+    times = np.asarray(detector["count_time"][()] if "count_time" in detector else (), np.float64).ravel()
+    keys = _keys(detector)
+    return known(times[keys == key] if len(times) == len(keys) else times)
+
+
+def _exposure(exposures: npt.NDArray[np.float64] | None) -> float | None:
+    return None if exposures is None else float(exposures.mean())
+
+
+def _references(path: Path, role: Role) -> References | None:
+    with library().File(path, "r") as file:
+        detector = _detector(_of_class(file, "NXentry"))
+        frames = None if detector is None else _chosen(detector, _KEYS[role])
+        if frames is None:
+            return None
+        return References(frames, True, _exposure(_exposures(detector, _KEYS[role])))
+
+
+def _tomo(path: Path, entry: Any, detector: Any, references: bool | Role) -> Scan:
+    frames = _chosen(detector, _SAMPLE)
     if frames is None:
-        raise UnreadableImage("none of its frames is marked as a sample (image_key 0)")
-    angles = dataset(entry, "sample/rotation_angle")
+        raise UnreadableImage(
+            "none of its frames is marked as a sample (image_key 0); it can only be used as a reference"
+        )
+    exposures = _exposures(detector, _SAMPLE)
+    flats = _chosen(detector, _KEYS["flats"]) if keeps(references, "flats") else None
     return Scan(
         format=FORMAT.name,
         path=path,
         frames=frames,
-        flats=chosen(_FLAT) if references else None,
-        darks=chosen(_DARK) if references else None,
-        angles=_angles(angles, keys),
-        exposure=_number(detector, "count_time"),
+        flats=flats,
+        darks=_chosen(detector, _KEYS["darks"]) if keeps(references, "darks") else None,
+        angles=_angles(dataset(entry, "sample/rotation_angle"), _keys(detector)),
+        exposure=_exposure(exposures),
+        flat_exposure=None if flats is None else _exposure(_exposures(detector, _KEYS["flats"])),
+        exposures=exposures,
         pixel_size=_length(detector, "x_pixel_size"),
         facts={"title": text(entry["title"][()]) if "title" in entry else ""},
     )
@@ -84,10 +116,10 @@ def _angles(values: Any | None, keys: npt.NDArray[Any]) -> npt.NDArray[np.float6
     if values is None:
         return None
     sample = keys == _SAMPLE
-    angles: npt.NDArray[np.float64] = np.asarray(values[()], np.float64).ravel()
-    if len(angles) not in (len(keys), sample.sum()):
-        raise InconsistentScan(f"it has {len(angles)} rotation angles for {len(keys)} frames")
-    return angles[sample] if len(angles) == len(keys) else angles
+    angles = degrees(values)
+    if len(angles) == len(keys):
+        angles = angles[sample]
+    return angles if len(angles) == sample.sum() else None
 
 
 def _plain(path: Path, entry: Any) -> Scan:
@@ -96,7 +128,7 @@ def _plain(path: Path, entry: Any) -> Scan:
     signal = None if data is None else dataset(data, text(data.attrs.get("signal", "data")))
     if data is None or signal is None:
         raise UnreadableImage("it has neither image keys (NXtomo) nor a signal (NXdata)")
-    return Scan(format=FORMAT.name, path=path, frames=frames_of(path, signal))
+    return Scan(format=FORMAT.name, path=path, frames=frames_of(signal))
 
 
 def _number(group: Any, name: str) -> float | None:
@@ -113,4 +145,4 @@ def _length(group: Any, name: str) -> float | None:
     return value * factor if value is not None and factor is not None else None
 
 
-FORMAT = Format("NeXus", _sniff, _open)
+FORMAT = Format("NeXus", _sniff, _open, _references)

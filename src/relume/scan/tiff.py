@@ -20,7 +20,7 @@ import tifffile
 
 from relume.errors import UnreadableImage, UnsupportedImage
 
-from .scan import Format, Frames, Sample, Scan
+from .scan import Format, Frames, Role, Sample, Scan
 
 # One clear line is raised here; what tifffile logs beside it would reach stderr only for want of a handler.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -34,9 +34,10 @@ def _sniff(path: Path) -> bool:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _open(path: Path, references: bool) -> Scan:
+def _open(path: Path, references: bool | Role) -> Scan:
     with tifffile.TiffFile(path) as file:
-        series = _series(file)
+        chosen = _chosen(file)
+        series = file.series[chosen]
         _check_extent(file, path.stat().st_size)
         size = series.shape[-2:]
         count = math.prod(series.shape[:-2])
@@ -46,30 +47,50 @@ def _open(path: Path, references: bool) -> Scan:
                 raise UnreadableImage("the file is truncated")
             read = partial(_mapped, path, dtype, offset, size)
         elif len(series.pages) == count:
-            read = partial(_page, path)
+            read = partial(_page, path, chosen)
         else:
             raise UnreadableImage(f"it promises {count} frames and holds {len(series.pages)}")
         return Scan(
             format=FORMAT.name,
             path=path,
-            frames=Frames(size, series.dtype, read, range(count)),
-            **_ome(file.ome_metadata),
+            frames=Frames(size, series.dtype, read, range(count), str(path)),
+            **_ome(file.ome_metadata, chosen),
         )
 
 
-def _series(file: Any) -> Any:
-    """The first series, if it is a stack of gray frames and the only one of its size."""
+def _chosen(file: Any) -> int:
+    """The number of the series that is the measurement: a stack of gray frames.
+
+    It is the one with the most samples. What lies beside it may be single smaller pictures (previews, labels)
+    and its own levels of a pyramid; which of two stacks is meant, nobody can tell.
+    """
     if not file.series:
         raise UnreadableImage("the file is truncated or holds no picture")
-    series = file.series[0]
+    counted = [_frames_and_pixels(series) for series in file.series]
+    best = max(range(len(counted)), key=lambda number: math.prod(counted[number]))
+    series = file.series[best]
     if series.dtype is None or series.dtype.kind not in "uif" or "S" in series.axes:
         raise UnsupportedImage("a TIFF of colours or of no numbers; a measurement is a stack of gray frames")
     if series.axes[-2:] != "YX":
         raise UnsupportedImage(f"a TIFF with the axes {series.axes}; write it with y and x last")
-    full = sum(1 for other in file.series if other.shape[-2:] == series.shape[-2:])
-    if full > 1:
-        raise UnsupportedImage(f"a TIFF of {full} series; save the one you want as a file of its own")
-    return series
+    beside = [both for number, both in enumerate(counted) if number != best]
+    # Without a mark in the file, tifffile takes any stack of half the size for a level of a pyramid.
+    beside += [
+        _frames_and_pixels(level)
+        for level in series.levels[1:]
+        if not (level.keyframe.is_reduced or level.keyframe.is_subifd)
+    ]
+    rivals = sum(1 for frames, pixels in beside if frames > 1 or pixels >= counted[best][1])
+    if rivals:
+        raise UnsupportedImage(f"a TIFF of {rivals + 1} series; save the one you want as a file of its own")
+    return best
+
+
+def _frames_and_pixels(series: Any) -> tuple[int, int]:
+    """How many frames a series holds, and of how many pixels each."""
+    sides = list(zip(series.axes, series.shape, strict=True))
+    frames = math.prod(side for axis, side in sides if axis not in "YXS")
+    return frames, math.prod(side for axis, side in sides if axis in "YX")
 
 
 def _check_extent(file: Any, size: int) -> None:
@@ -85,21 +106,23 @@ def _mapped(path: Path, dtype: np.dtype[Any], offset: int, size: tuple[int, int]
     return np.memmap(path, dtype, "r", at, size)
 
 
-def _page(path: Path, number: int) -> Sample:
+def _page(path: Path, series: int, number: int) -> Sample:
     with tifffile.TiffFile(path) as file:
-        samples: Sample = file.series[0].pages[number].asarray()
+        samples: Sample = file.series[series].pages[number].asarray()
     return samples
 
 
-def _ome(text: str | None) -> dict[str, Any]:
-    """Pixel size and exposure from OME-XML."""
+def _ome(text: str | None, series: int) -> dict[str, Any]:
+    """Pixel size and exposure from OME-XML, of one of its images."""
     if not text:
         return {}
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError:
         return {}
-    pixels, plane = root.find(".//{*}Pixels"), root.find(".//{*}Plane")
+    images = root.findall(".//{*}Pixels")
+    pixels = images[series] if series < len(images) else None
+    plane = None if pixels is None else pixels.find(".//{*}Plane")
     found: dict[str, Any] = {}
     factor = _MICROMETRES.get("" if pixels is None else pixels.get("PhysicalSizeXUnit", "µm"))
     if pixels is not None and factor and pixels.get("PhysicalSizeX"):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from relume.errors import InconsistentScan, MissingExtra, UnreadableImage, UnsupportedImage
 
-from .scan import Format, Frames, Sample, Scan
+from .scan import Format, Frames, References, Role, Sample, Scan, keeps, known
 
 _MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _TYPES: dict[int, np.dtype[Any]] = {5: np.dtype("<u2"), 10: np.dtype("<f4")}
@@ -50,41 +50,55 @@ def _sniff(path: Path) -> bool:
         return file.read(8) == _MAGIC
 
 
-def _open(path: Path, references: bool) -> Scan:
+def _open(path: Path, references: bool | Role) -> Scan:
     with _library().OleFileIO(path) as ole:
         info = _info(ole)
-        width, height = _one(info, "ImageWidth"), _one(info, "ImageHeight")
-        if not width or not height:
-            raise UnreadableImage("it does not say how wide and high its images are")
-        count = _count(ole, info)
-        dtype = _dtype(info, ole.get_size(_stream(1)), width * height)
-        rows, columns = _one(info, "MosiacRows") or 0, _one(info, "MosiacColumns") or 0
-        if rows * columns > 1 and count == 1:
-            frames = _mosaic_frames(path, ole, (height, width), (rows, columns), dtype)
-        else:
-            _check_sizes(ole, [_stream(i + 1) for i in range(count)], width * height * dtype.itemsize)
-            frames = Frames(
-                (height, width), dtype, partial(_frame, path, (height, width), dtype), range(count)
-            )
-        flats, reference = _reference(path, ole, frames.size, dtype) if references else (None, {})
+        frames = _frames(path, ole, info)
+        kept = _reference(path, ole, frames) if keeps(references, "flats") else None
+    rows, columns = _grid(info)
     grid = (rows, columns) if rows * columns == len(frames) > 1 else None
+    exposures = known(np.atleast_1d(info.get("ExpTimes", []))[: len(frames)])
     return Scan(
         format=FORMAT.name,
         path=path,
         frames=frames,
-        flats=flats,
-        angles=_per_frame(info, "Angles", count) if grid is None else None,
+        flats=None if kept is None else kept.frames,
+        angles=_per_frame(info, "Angles", len(frames)) if grid is None else None,
         positions=positions(grid, frames.size) if grid is not None else None,
         grid=grid,
         pixel_size=_positive(info, "PixelSize"),
         energy=_positive(info, "Energy"),
-        exposure=_positive(info, "ExpTimes"),
+        exposure=None if exposures is None else float(exposures.mean()),
         binning=int(_positive(info, "HorizontalBin") or 0) or None,
-        flat_exposure=reference.get("ExpTime") or None,
-        flat_binning=int(reference.get("Binning", 0)) or None,
+        flat_exposure=None if kept is None else kept.exposure,
+        flat_binning=None if kept is None else kept.binning,
         corrected=bool(_one(info, "OriginalDataRefCorrected")),
         facts=info,
+        exposures=exposures,
     )
+
+
+def _references(path: Path, role: Role) -> References | None:
+    with _library().OleFileIO(path) as ole:
+        return _reference(path, ole, _frames(path, ole, _info(ole))) if role == "flats" else None
+
+
+def _grid(info: dict[str, Any]) -> tuple[int, int]:
+    """(rows, columns) of a mosaic; zeros elsewhere."""
+    return _one(info, "MosiacRows") or 0, _one(info, "MosiacColumns") or 0
+
+
+def _frames(path: Path, ole: Any, info: dict[str, Any]) -> Frames:
+    """The images, or the tiles of the only one."""
+    width, height = _one(info, "ImageWidth"), _one(info, "ImageHeight")
+    if not width or not height:
+        raise UnreadableImage("it does not say how wide and high its images are")
+    size, count, grid = (height, width), _count(ole, info), _grid(info)
+    dtype = _dtype(info, ole.get_size(_stream(1)), width * height)
+    if math.prod(grid) > 1 and count == 1:
+        return _mosaic_frames(path, ole, size, grid, dtype)
+    _check_sizes(ole, [_stream(i + 1) for i in range(count)], width * height * dtype.itemsize)
+    return Frames(size, dtype, partial(_frame, path, size, dtype), range(count), str(path))
 
 
 def _stream(number: int) -> str:
@@ -168,7 +182,7 @@ def _image(path: Path, name: str, size: tuple[int, int], dtype: np.dtype[Any]) -
     with _library().OleFileIO(path) as ole:
         data = ole.openstream(name).read()
     if len(data) < math.prod(size) * dtype.itemsize:
-        raise UnreadableImage(f"{path}: truncated ({name} ends early)")
+        raise UnreadableImage(f"truncated ({name} ends early)")
     return np.frombuffer(data, dtype, math.prod(size)).reshape(size)[::-1]
 
 
@@ -190,7 +204,7 @@ def _mosaic_frames(
         )
     tile = (size[0] // grid[0], size[1] // grid[1])
     whole = _whole(path, ole, size, dtype)
-    return Frames(tile, dtype, partial(_tile, whole, tile, grid[1]), range(math.prod(grid)))
+    return Frames(tile, dtype, partial(_tile, whole, tile, grid[1]), range(math.prod(grid)), str(path))
 
 
 def _whole(path: Path, ole: Any, size: tuple[int, int], dtype: np.dtype[Any]) -> Callable[[], Sample]:
@@ -222,30 +236,34 @@ def positions(grid: tuple[int, int], tile: tuple[int, int]) -> npt.NDArray[np.fl
     return np.stack([(grid[0] - 1 - rows) * tile[0], columns * tile[1]], axis=1).astype(np.float64)
 
 
-def _reference(
-    path: Path, ole: Any, size: tuple[int, int], dtype: np.dtype[Any]
-) -> tuple[Frames | None, dict[str, float]]:
-    """The empty field that lies in the file, and what is known of it."""
-    name, facts = "ReferenceData/Image", {}
-    data = _bytes(ole, name)
+def _reference(path: Path, ole: Any, images: Frames) -> References | None:
+    """The empty field that lies in the file, and what is known of it; its size is that of the images."""
+    facts: dict[str, float] = {}
+    data, size = _bytes(ole, "ReferenceData/Image"), images.size
     if data is None:
-        return None, {}
+        return None
     for key, kind in (("DataType", "<i4"), ("Binning", "<i4"), ("ExpTime", "<f4")):
         value = _bytes(ole, f"ReferenceData/{key}")
         if value is not None and len(value) >= 4:
             facts[key] = float(np.frombuffer(value[:4], kind)[0])
-    dtype = _TYPES.get(int(facts.get("DataType", 0)), dtype)
+    dtype = _TYPES.get(int(facts.get("DataType", 0)), images.dtype)
     if len(data) != math.prod(size) * dtype.itemsize:
         side = math.isqrt(len(data) // dtype.itemsize)
         raise InconsistentScan(
             f"its reference has about {side}×{side} pixels, its images {size[1]}×{size[0]}; "
             "it was taken with another binning or is truncated"
         )
-    return Frames(size, dtype, partial(_reference_frame, path, size, dtype), range(1)), facts
+    frames = Frames(
+        size, dtype, partial(_reference_frame, path, size, dtype), range(1), f"{path}: the reference"
+    )
+    exposure = known(facts.get("ExpTime", 0))
+    return References(
+        frames, True, None if exposure is None else float(exposure[0]), int(facts.get("Binning", 0)) or None
+    )
 
 
 def _reference_frame(path: Path, size: tuple[int, int], dtype: np.dtype[Any], number: int) -> Sample:
     return _image(path, "ReferenceData/Image", size, dtype)
 
 
-FORMAT = Format("Xradia", _sniff, _open)
+FORMAT = Format("Xradia", _sniff, _open, _references)

@@ -18,7 +18,7 @@ __all__ = [
     "thickness",
 ]
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -81,6 +81,7 @@ def correct(
     references: Sequence[Image] = (),
     scale: float = 1.0,
     uncertainty: bool = False,
+    blank: Callable[[int, UsageError], None] | None = None,
 ) -> Iterator[Corrected]:
     r"""Divides the background out of images, one at a time.
 
@@ -94,20 +95,32 @@ def correct(
         uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error of
             the background, taken as independent. A learned method tells that error at every pixel; of the
             others it is what the method shows on simulated images (:data:`SPREAD`).
+        blank: called with the number of an image without light, from 0 on, and the error; the image comes
+            back as nan, and the others go on. Without it the error is raised.
 
     Raises:
-        UsageError: references are missing or of another size, or an image is dark.
+        UsageError: references are missing or of another size, or an image is dark; the image is named by its
+            number from 1 on.
     """
     every = max(1, -(-len(references) // TILES)) if method.takes == "tiles" else 1
     chosen = references[::every]
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
     find = method.ready(light)
-    known = scale * float(np.median(np.mean(light, axis=0))) if method.name == "flat" and light else None
-    for image in images:
+    known = scale * float(np.nanmedian(np.mean(light, axis=0))) if method.name == "flat" and light else None
+    for number, image in enumerate(images):
         counts = np.asarray(image, np.float64) - dark
-        found = find(counts)
-        over = corrected(counts, found.field)
-        level = brightest(over) if known is None else known
+        try:
+            found = find(counts)
+            over = corrected(counts, found.field)
+            level = brightest(over) if known is None else known
+        except UsageError as error:
+            named = UsageError(f"frame {number + 1}: {error}")
+            if blank is None or _lit(counts):
+                raise named from error
+            blank(number, named)
+            nothing = np.full(counts.shape, np.nan, np.float32)
+            yield Corrected(nothing, nothing, float("nan"), nothing if uncertainty else None)
+            continue
         t = (over / np.float32(level)).astype(np.float32)
         sigma = None
         if uncertainty:
@@ -115,6 +128,12 @@ def correct(
             relative = noise(counts) / np.maximum(level * found.field, 1e-9)
             sigma = np.sqrt(relative**2 + (drift * t) ** 2).astype(np.float32)
         yield Corrected(t, found.field.astype(np.float32), level, sigma)
+
+
+def _lit(counts: npt.NDArray[np.float64]) -> bool:
+    """Whether most of what was measured lies above the dark level."""
+    finite = counts[np.isfinite(counts)]
+    return bool(finite.size and np.median(finite) > 0)
 
 
 def brightest(over: npt.NDArray[np.floating]) -> float:

@@ -1,9 +1,9 @@
 r"""A mosaic from a scan to a file, part by part: what was done before a kill is not done again."""
 
-__all__ = ["Placed", "overlapping", "write_mosaic"]
+__all__ = ["ENDINGS", "Placed", "check_ending", "overlapping", "write_mosaic"]
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from relume.scan import Provenance, Scan, write_picture
 
 from .mosaic_field import common_field
 
+ENDINGS, PLAIN = (".h5", ".hdf5", ".nxs", ".tif", ".tiff"), (".tif", ".tiff")
 GAUGE = "1 is the 95th percentile of the mosaic, over cells of 8 pixels"
 
 
@@ -45,6 +46,20 @@ def overlapping(scan: Scan, overlap: float) -> npt.NDArray[np.float64]:
     return scan.positions * (1 - overlap)
 
 
+def check_ending(path: Path, *, sigma: bool = False) -> bool:
+    """Whether the file holds the picture alone, before any work is done for it.
+
+    Raises:
+        UsageError: results cannot be written under such a name, or no sigma beside them.
+    """
+    plain = path.suffix.lower() in PLAIN
+    if not plain and path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"cannot write {path.name}: end the name in {', '.join(ENDINGS)}")
+    if sigma and plain:
+        raise UsageError("TIFF holds no sigma beside the picture; end the name in .h5 or .nxs")
+    return plain
+
+
 def write_mosaic(
     scan: Scan,
     path: Path,
@@ -59,6 +74,7 @@ def write_mosaic(
     engine: str = "auto",
     overwrite: bool = False,
     tell: Tell | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Placed:
     """Solves a mosaic and writes it; the folder ``.NAME.relume`` beside it holds the parts until it is whole.
 
@@ -75,6 +91,7 @@ def write_mosaic(
         engine: what runs it.
         overwrite: whether a file that stands there may be replaced.
         tell: told of progress.
+        told: what the provenance is to say beside the settings.
 
     Raises:
         UsageError: places and tiles do not match, a tile is dark, the file's ending is none of these, there
@@ -83,8 +100,9 @@ def write_mosaic(
         OutputExists: a file stands there and ``overwrite`` is false.
     """
     settings = settings or Settings()
+    plain = check_ending(path, sigma=sigma)
     estimator, bundle = common_field(settings.common, model, engine) if flat is None else (None, None)
-    looks = Looks(scan.frames, dark)
+    looks = Looks(scan.frames, dark, names=scan.facts.get("files", ()))
     given = None if flat is None else np.log(np.maximum(np.asarray(flat, np.float64), 1e-9))
     key = {
         "settings": asdict(settings),
@@ -96,16 +114,13 @@ def write_mosaic(
     work = Work(path.with_name(f".{path.name}.relume"), key)
     found = solve(looks, nominal, settings=settings, given=given, estimator=estimator, work=work, tell=tell)
     on = canvas(found.places, looks.shape)
-    plain = path.suffix.lower() in (".tif", ".tiff")
-    if sigma and plain:
-        raise UsageError("TIFF holds no sigma beside the picture; end the name in .h5 or .nxs")
     write_picture(
         path,
         on.shape,
         _layers(looks, found, on, work, sigma=sigma, tell=tell or (lambda stage, done, total: None)),
         Provenance(
             "mosaic",
-            _told(settings, found, dark),
+            _told(settings, found, dark, measured=flat is not None) | dict(told or {}),
             GAUGE,
             bundle=None if bundle is None else bundle.hash,
             source=checksums[0],
@@ -138,12 +153,13 @@ def _layers(
         yield kept if sigma else {"data": kept["data"]}
 
 
-def _told(settings: Settings, found: Solution, dark: Any) -> dict[str, Any]:
+def _told(settings: Settings, found: Solution, dark: Any, *, measured: bool) -> dict[str, Any]:
     gauge = found.balance.gauge
     accepted = sum(link.ncc >= settings.gate for link in found.links)
     return {
         **asdict(settings),
-        "dark mean": float(np.mean(dark)),
+        **({"common": "reference"} if measured else {}),
+        "dark mean": float(np.nanmean(dark)),
         "links": len(found.links),
         "links accepted": accepted,
         "open modes": gauge.open_modes,

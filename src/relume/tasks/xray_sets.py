@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from relume.degrade.illumination import Mosaic, Shot, Simulator
-from relume.files import placing
+from relume.files import make_folder, placing
 from relume.scan import Provenance, write
 
 TRUTH = "truth.h5"
@@ -72,7 +72,7 @@ def _kept(
     shots: Iterable[Shot], folder: Path, name: str, overwrite: bool, tell: Tell | None, count: int
 ) -> Iterator[Shot]:
     """Writes the raw image of each shot on its way."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for number, shot in enumerate(shots):
         _tiff(folder / f"{name}_{number:04d}.tif", shot.raw, overwrite)
         if tell is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from relume.degrade.illumination.grid import fixed_map, shrunk
 from relume.degrade.illumination.targets import network_target
 from relume.errors import ImageError, TrainingError
-from relume.scan import open_scan
+from relume.scan import open_frames
 
 INSTRUMENT = "instrument.safetensors"
 """Where a run keeps the fixed map that it found, beside its checkpoint."""
@@ -31,8 +31,8 @@ class References(NamedTuple):
 def read_references(path: Path, side: int, *, report: Callable[[str], None] = print) -> References:
     """Empty fields in a file, or in all files of a folder.
 
-    Of a file with flat frames those are taken, else all its frames. Dark frames of the same file are taken
-    off. Each image is brought to a square of ``side`` pixels.
+    Of a file with flat frames those are taken, else all its frames. Dark frames that the same file marks are
+    taken off. Each image is brought to a square of ``side`` pixels.
 
     Raises
     ------
@@ -59,10 +59,19 @@ def _frames(path: Path, report: Callable[[str], None]) -> Iterator[Plane]:
     files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.is_file())
     for file in files:
         try:
-            scan = open_scan(file)
+            found = open_frames(file, "flats")
         except ImageError as error:
             report(f"left out {file}: {error}")
             continue
-        dark = 0.0 if scan.darks is None else scan.darks.mean()
-        for frame in scan.frames if scan.flats is None else scan.flats:
+        dark = _dark(file)
+        for frame in found.frames:
             yield np.asarray(frame - dark, np.float32)
+
+
+def _dark(file: Path) -> Plane | float:
+    """The mean of the dark frames that a file marks, or 0."""
+    try:
+        darks = open_frames(file, "darks")
+    except ImageError:  # flats alone
+        return 0.0
+    return darks.frames.mean() if darks.own else 0.0

@@ -14,13 +14,16 @@ from relume.cli.xray.inputs import (
     add_mode,
     add_net,
     check_output,
+    check_raw,
     check_thickness,
     checksums,
     dark_of,
     opened,
+    warn_dark,
     warn_fringes,
 )
 from relume.errors import ImageError, RelumeError, UsageError
+from relume.files import make_folder
 
 if TYPE_CHECKING:
     from relume.scan import Scan
@@ -37,6 +40,8 @@ HDF5 and NeXus hold the background, and the error and thickness where asked for.
 """
 _SHOWN = 6  # frames on a report
 _WRITTEN = (".h5", ".hdf5", ".nxs", ".tif", ".tiff")
+# Names that ask for a file of another sort; a folder is hardly called so.
+_OTHERS = (".png", ".jpg", ".jpeg", ".bmp", ".npy", ".npz", ".mat", ".csv", ".raw", ".xrm", ".txrm", ".zarr")
 
 
 def add(subparsers: "Subparsers") -> None:
@@ -81,47 +86,64 @@ def run(args: argparse.Namespace) -> int:
     method = find_method(args.method, model=args.model, engine=args.engine)
     console = Console.of(args)
     scans, failed = _opened(jobs, method, args)
+    blank: list[str] = []
     references = _series(scans) if method.needs == "tiles" else []
     shown: list[Shown] = []
     progress = Progress(len(scans), console)
     for source, scan in scans.items():
         progress.begin(source.name)
         try:
-            shown += _one(scan, jobs[source], method, references, args, progress)
+            shown += _one(scan, jobs[source], method, references, args, progress, blank)
             progress.end()
             console.note(f"{source} → {jobs[source]}  {method.name}, {len(scan.frames)} frames")
         except RelumeError as error:
             progress.end()
             failed[source] = error
-            say(str(error))
+            say(_named(source, error))
     progress.close()
     if args.report is not None and shown:
         _report(shown, args)
         console.note(str(args.report))
     if len(failed) == len(jobs):
         return next(iter(failed.values())).exit_code
-    return ImageError.exit_code if failed else 0
+    return ImageError.exit_code if failed or blank else 0
+
+
+def _named(source: Path, error: RelumeError) -> str:
+    """What went wrong, under the name of the input."""
+    return str(error) if source.name in str(error) else f"{source}: {error}"
 
 
 def _jobs(args: argparse.Namespace) -> dict[Path, Path]:
     """Input → output.
 
     Raises:
-        UsageError: two results would have one name, or a result the name of an input.
+        UsageError: two results would have one name, or a result the name of an input, or one that asks for
+            another sort of file.
         OutputExists: something stands there.
+        ImageError: the folder cannot be made.
     """
+    if args.output.suffix.lower() in _OTHERS and not args.output.is_dir():
+        raise UsageError(
+            f"cannot write {args.output.name}: end it in {', '.join(_WRITTEN)}, or name a folder"
+        )
+
     single = args.output.suffix.lower() in _WRITTEN and not args.output.is_dir()
     if single and len(args.inputs) > 1:
         raise UsageError("several inputs need a folder: give -o a name without an ending")
-    targets = [args.output if single else args.output / f"{path.stem}.h5" for path in args.inputs]
+    targets = [args.output if single else args.output / f"{_stem(path)}.h5" for path in args.inputs]
     if len(set(targets)) < len(targets):
         raise UsageError("two inputs have one name: correct them one by one")
-    if {path.resolve() for path in targets} & {path.resolve() for path in args.inputs}:
-        raise UsageError("an input would be replaced by its result: choose another -o")
     for target in targets:
+        check_raw(target, args.inputs, args)
         check_output(target, overwrite=args.overwrite)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     return dict(zip(args.inputs, targets, strict=True))
+
+
+def _stem(path: Path) -> str:
+    """The name of a result: that of a file without its ending, of a folder the whole of it."""
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def _opened(
@@ -137,7 +159,7 @@ def _opened(
             scans[source] = scan
         except RelumeError as error:
             failed[source] = error
-            say(str(error))
+            say(_named(source, error))
     return scans, failed
 
 
@@ -171,8 +193,9 @@ def _one(
     references: list[Any],
     args: argparse.Namespace,
     progress: Progress,
+    blank: list[str],
 ) -> "list[Shown]":
-    """Corrects the frames of one input, and keeps some of them to show."""
+    """Corrects the frames of one input, and keeps some of them to show. ``blank`` gets what is dark."""
     import numpy as np
 
     from relume.scan import Provenance, write
@@ -180,11 +203,18 @@ def _one(
     from relume.tasks.xray_report import Shown
 
     dark = dark_of(scan, args.dark)
-    if not np.any(dark) and not args.quiet:
-        say(f"note: {scan.path.name}: no dark level is known; without --dark densities come out too small")
+    warn_dark(scan, dark, args)
     if scan.flats is not None and method.takes == "flats" and not _uses_flats(method, args):
         Console.of(args).note(f"{scan.path.name}: its own reference is not used; --method flat divides by it")
     flats = list(scan.flats) if scan.flats is not None and _uses_flats(method, args) else references
+    empty: list[str] = []
+
+    def without_light(number: int, error: UsageError) -> None:
+        empty.append(f"{scan.path.name}, {error}")
+        if len(empty) == len(scan.frames):
+            raise error
+        say(f"{empty[-1]} It is nan in the result.")
+
     found = correct.correct(
         scan.frames,
         method=method,
@@ -192,6 +222,7 @@ def _one(
         references=flats,
         scale=scan.flat_scale,
         uncertainty=args.uncertainty,
+        blank=without_light if len(scan.frames) > 1 else None,
     )
     levels = np.zeros(len(scan.frames))
     every = -(-len(scan.frames) // _SHOWN)
@@ -200,7 +231,7 @@ def _one(
     def frames() -> Iterator[Any]:
         for number, one in enumerate(found):
             levels[number] = one.level
-            if number % every == 0 and args.report is not None:
+            if number % every == 0 and args.report is not None and np.isfinite(one.level):
                 raw = scan.frames[number] - dark
                 shown.append(
                     Shown(f"{scan.path.name}, frame {number + 1}", raw, one.background, one.transmission)
@@ -208,7 +239,7 @@ def _one(
             yield _layers(one, scan, target, args)
             progress.tiles(number + 1, len(scan.frames))
 
-    names, sums = checksums(scan)
+    names, sums = checksums(scan, args)
     how = Provenance(
         method.name,
         _parameters(method, dark, scan, args),
@@ -219,6 +250,7 @@ def _one(
     )
     extra = {} if _plain(target) else {"level": levels} | _places(scan)
     write(target, frames(), how, extra=extra, pixel_size=scan.pixel_size, overwrite=args.overwrite)
+    blank += empty
     return shown
 
 
@@ -228,7 +260,9 @@ def _plain(target: Path) -> bool:
 
 
 def _places(scan: "Scan") -> dict[str, Any]:
-    return {} if scan.positions is None else {"positions": scan.positions}
+    """One place and one angle (degrees) a frame, where they are known."""
+    places = {} if scan.positions is None else {"positions": scan.positions}
+    return places if scan.angles is None else places | {"theta": scan.angles}
 
 
 def _layers(one: "Corrected", scan: "Scan", target: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -249,8 +283,8 @@ def _parameters(method: "Method", dark: Any, scan: "Scan", args: argparse.Namesp
     import numpy as np
 
     facts: dict[str, Any] = {
-        "dark": "none" if not np.any(dark) else args.dark or "frames of the file",
-        "dark mean": float(np.mean(dark)),
+        "dark": args.dark or ("none" if not np.any(dark) else "frames of the file"),
+        "dark mean": float(np.nanmean(dark)),
         "mode": args.mode or "not told",
     }
     if method.model is not None:

@@ -12,7 +12,7 @@ from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, count, from_zero
 from relume.cli.streams import as_json, write_text
 from relume.cli.xray.inputs import add_measured, add_net, check_output, dark_of, opened
-from relume.errors import RelumeError
+from relume.errors import RelumeError, UsageError
 
 if TYPE_CHECKING:
     from relume.tasks.background import Method
@@ -153,6 +153,11 @@ def _measured(args: argparse.Namespace) -> Rows:
     if np.any(dark):
         scan = replace(scan, darks=memory(np.broadcast_to(np.asarray(dark, np.float32), scan.frames.size)))
     methods = [each for each in _methods(args) if each.needs == "nothing"]
+    if not methods:
+        raise UsageError(
+            "methods are measured against the reference: name one that reads the image alone, such as "
+            "--method polynomial"
+        )
     return {name: [figures] for name, figures in against_reference(scan, methods).items()}
 
 

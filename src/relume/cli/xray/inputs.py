@@ -6,20 +6,24 @@ __all__ = [
     "add_net",
     "checksums",
     "check_output",
+    "check_raw",
     "check_thickness",
     "dark_of",
     "opened",
+    "warn_dark",
     "warn_fringes",
 ]
 
 import argparse
-import hashlib
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relume.cli.console import Console, say
 from relume.cli.options import add_engine, number
-from relume.errors import InconsistentScan, OutputExists, UsageError
+from relume.errors import ImageError, InconsistentScan, OutputExists, UsageError
+from relume.files import digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,31 +89,80 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise OutputExists(f"{path} exists; choose another name, or give --overwrite")
 
 
+def check_raw(target: Path, inputs: Sequence[Path], args: argparse.Namespace) -> None:
+    """Refuses to write over what is measured: the inputs, what lies in their folders, references, darks.
+
+    Raises:
+        UsageError: the result would take the place of one of them.
+    """
+    place, given = target.resolve(), [*inputs, *_beside(args).values()]
+    if place in {path.resolve() for path in given}:
+        raise UsageError(f"{target} would be replaced by its result: choose another -o")
+    if target.exists() and any(path.is_dir() and place.parent == path.resolve() for path in given):
+        raise UsageError(f"{target} lies among the raw files and would be replaced: choose another -o")
+
+
+def _beside(args: argparse.Namespace) -> dict[str, Path]:
+    """The files of --reference and --dark, by what they are."""
+    found = {} if args.reference is None else {"reference": args.reference}
+    return found if args.dark is None or _level(args.dark) is not None else found | {"dark": Path(args.dark)}
+
+
+def _level(text: str) -> float | None:
+    """The number that --dark is, or ``None`` where it is a file.
+
+    Raises:
+        UsageError: it is no finite number.
+    """
+    try:
+        level = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(level):
+        raise UsageError(f"--dark {text}: give the dark level in counts, or a file of dark frames")
+    return level
+
+
 def opened(path: Path, args: argparse.Namespace, *, needs_flats: bool, stale: bool = False) -> "Scan":
     """A measurement with the flat and dark frames of the options in place of its own.
 
     A reference in the file that contradicts it stops only a method that uses it. Dark frames in the file stay
-    where a reference is given. Of a stale reference the exposure does not matter.
+    where a reference is given. Of a stale reference the exposure does not matter. Of a file of references
+    with flats of its own those are taken.
     """
-    from dataclasses import replace
-
-    from relume.scan import open_scan, with_references
+    from relume.scan import open_frames, open_scan, with_references
 
     try:
         scan = open_scan(path)
     except InconsistentScan as error:
         if needs_flats and not args.reference:
             raise
-        scan = open_scan(path, references=False)
+        try:
+            scan = open_scan(path, references="darks")
+        except InconsistentScan:
+            scan = open_scan(path, references=False)
         Console.of(args).note(f"{path}: left out: {error}")
     if args.reference is not None and needs_flats:
-        reference = open_scan(args.reference, references=False)
-        if stale:
-            reference = replace(reference, exposure=None, binning=None)
-        scan = with_references(scan, flats=reference)
+        reference = open_frames(args.reference, "flats")
+        if reference.own:
+            Console.of(args).note(f"{args.reference}: the flat frames in it are used, and not its images")
+        scan = with_references(scan, flats=reference, stale=stale)
     if scan.corrected:
         raise UsageError(f"{path} has been divided by its reference already")
+    if _ours(path):
+        raise UsageError(f"{path} has been corrected by relume already: give the raw file")
     return scan
+
+
+def _ours(path: Path) -> bool:
+    """Whether the file is a result of relume's, other than a simulated truth."""
+    from relume.scan import provenance_of
+
+    try:
+        how = provenance_of(path)
+    except (ImageError, UsageError):
+        return False
+    return how.method != "simulation"
 
 
 def dark_of(scan: "Scan", text: str | None) -> "npt.NDArray[np.float32] | float":
@@ -118,25 +171,36 @@ def dark_of(scan: "Scan", text: str | None) -> "npt.NDArray[np.float32] | float"
     Raises:
         InconsistentScan: the dark frames are of another size.
     """
-    from relume.scan import open_scan, with_references
+    from relume.scan import open_frames, with_references
 
     if text is not None:
-        try:
-            return float(text)
-        except ValueError:
-            scan = with_references(scan, darks=open_scan(text, references=False))
+        level = _level(text)
+        if level is not None:
+            return level
+        scan = with_references(scan, darks=open_frames(text, "darks"))
     return 0.0 if scan.darks is None else scan.darks.mean()
 
 
-def checksums(scan: "Scan") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and SHA-256 of the files of a measurement."""
-    names = scan.facts.get("files")
-    files = [scan.path / name for name in names] if names else [scan.path]
-    sums = []
-    for path in files:
-        with path.open("rb") as file:
-            sums.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return tuple(path.name for path in files), tuple(sums)
+def checksums(scan: "Scan", args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and SHA-256 of the files of a measurement, and of those that --reference and --dark name."""
+    files = {path.name: path for path in _files(scan.path, scan.facts.get("files"))}
+    for what, path in _beside(args).items():
+        files |= {f"{each.name} ({what})": each for each in _files(path)}
+    return tuple(files), tuple(digest(path) for path in files.values())
+
+
+def _files(path: Path, names: Sequence[str] | None = None) -> list[Path]:
+    if names:
+        return [path / name for name in names]
+    return sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+
+
+def warn_dark(scan: "Scan", dark: "npt.NDArray[np.float32] | float", args: argparse.Namespace) -> None:
+    """Says when nobody knows the dark level."""
+    import numpy as np
+
+    if args.dark is None and not np.any(dark) and not args.quiet:
+        say(f"note: {scan.path.name}: no dark level is known; without --dark densities come out too small")
 
 
 def warn_fringes(name: str, transmission: "npt.NDArray[np.float32]") -> None:

@@ -6,10 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relume.cli.console import Console, Progress
+from relume.cli.console import Console, Progress, say
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, from_zero, number
-from relume.cli.xray.inputs import add_measured, add_net, check_output, checksums, dark_of, opened
+from relume.cli.xray.inputs import (
+    add_measured,
+    add_net,
+    check_output,
+    check_raw,
+    checksums,
+    dark_of,
+    opened,
+    warn_dark,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,15 +89,20 @@ def add(subparsers: "Subparsers") -> None:
 def run(args: argparse.Namespace) -> int:
     """Makes a mosaic."""
     need("xray", "relume xray mosaic")
+    import numpy as np
+
+    from relume.background import filled
     from relume.mosaic import Prior, Settings
     from relume.mosaic.registration import GATE
-    from relume.tasks.mosaic import write_mosaic
+    from relume.tasks.mosaic import check_ending, write_mosaic
 
+    check_ending(args.output, sigma=args.uncertainty)
+    check_raw(args.output, [args.input], args)
     check_output(args.output, overwrite=args.overwrite)
     console = Console.of(args)
     scan = opened(args.input, args, needs_flats=args.reference is not None, stale=True)
     dark = dark_of(scan, args.dark)
-    flat = scan.flats.mean() - dark if args.reference is not None and scan.flats is not None else None
+    flat = filled(scan.flats.mean() - dark) if args.reference is not None and scan.flats is not None else None
     assumed = _edge_to_edge(scan)
     radius = (
         args.radius
@@ -97,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
         if assumed and args.overlap is None
         else None
     )
+    nominal = _nominal(scan, args.overlap, assumed=assumed)
+    warn_dark(scan, dark, args)
     spread = args.gain_spread or (0.02 if args.mode == "absorption" else 0.15)
     progress = Progress(len(_STAGES), console)
 
@@ -108,16 +124,21 @@ def run(args: argparse.Namespace) -> int:
         made = write_mosaic(
             scan,
             args.output,
-            nominal=_nominal(scan, args.overlap, assumed=assumed),
+            nominal=nominal,
             dark=dark,
             settings=Settings(args.field, radius, prior=Prior(gain=spread)),
             flat=flat,
             sigma=args.uncertainty,
-            checksums=checksums(scan),
+            checksums=checksums(scan, args),
             model=args.model,
             engine=args.engine,
             overwrite=args.overwrite,
             tell=tell,
+            told={
+                "mode": args.mode or "not told",
+                "dark": args.dark or ("none" if not np.any(dark) else "frames of the file"),
+                "reference": str(args.reference or "none"),
+            },
         )
     finally:
         progress.close()
@@ -127,10 +148,36 @@ def run(args: argparse.Namespace) -> int:
     console.note(
         f"{args.input} → {args.output}  {len(scan.frames)} tiles, {size}{', gone on' if made.resumed else ''}"
     )
+    modes = found.balance.gauge
     console.detail(
-        f"  {accepted} of {len(found.links)} links found; {found.balance.gauge.open_modes} modes left open"
+        f"  {accepted} of {len(found.links)} links found; {modes.open_modes}"
+        f"{' or more' if modes.open_modes == len(modes.eigenvalues) else ''} modes left open"
     )
+    if not args.quiet:
+        for line in _doubts(found.places, scan.frames.size, accepted, len(found.links), searched=radius != 0):
+            say(f"note: {args.input}: {line}")
     return 0
+
+
+def _doubts(
+    places: "npt.NDArray[np.float64]", size: tuple[int, int], accepted: int, links: int, *, searched: bool
+) -> list[str]:
+    """What a person should know before they believe the picture."""
+    from relume.mosaic.overlap import groups
+
+    lines = []
+    apart = groups(places, size)
+    if apart > 1:
+        lines.append(
+            f"its tiles lie in {apart} groups that do not overlap: light and gains cannot be compared "
+            "between them; are the places in pixels? TileConfiguration.txt or --overlap says where tiles lie"
+        )
+    if searched and links and accepted < links / 2:
+        lines.append(
+            f"only {accepted} of {links} shifts between neighbours were found, the other tiles lie where the "
+            "stage or --overlap has them; a TileConfiguration.txt, --overlap or a larger --radius may help"
+        )
+    return lines
 
 
 def _edge_to_edge(scan: "Scan") -> bool:
@@ -145,5 +192,6 @@ def _nominal(scan: "Scan", overlap: float | None, *, assumed: bool) -> "npt.NDAr
     if assumed:
         return overlapping(scan, _ASSUMED if overlap is None else overlap)
     if scan.positions is None:
-        raise UsageError(f"{scan.path} is no mosaic: it does not say where its frames lie")
+        why = scan.facts.get("grid", "it does not say where its frames lie")
+        raise UsageError(f"{scan.path} is no mosaic: {why}")
     return scan.positions

@@ -15,6 +15,7 @@ gets flat.tif too, and a mosaic a TileConfiguration.txt with the places as the s
 ones in truth.h5. The same options and seed give the same images. Seeds from 200000 to 200499 are kept for
 tests.
 """
+_LEAST = 16  # pixels
 
 
 def add(subparsers: "Subparsers") -> None:
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     kinds = tuple(args.kind or KINDS)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise UsageError(f"no sample is called {unknown[0]!r}; there are: {', '.join(KINDS)}")
+    if args.size < _LEAST:
+        raise UsageError(f"--size {args.size}: light and samples need {_LEAST} pixels a side or more")
     zernike = None if args.mode is None else args.mode == "zernike"
     progress = Progress(1, Console.of(args))
     progress.begin("simulating")
