@@ -358,6 +358,17 @@ def test_a_simulated_mosaic_in_absorption() -> None:
     assert found["pitch"] < 3 * max(found["pitch_truth"], 1.0)
 
 
+@pytest.mark.parametrize("side", [128, 96])
+def test_narrow_overlaps_leave_six_modes_open_too(side: int) -> None:
+    """A strip that is one cell across would leave the slow modes of neighbours to each other."""
+    overlap = round(0.05 * side)
+    corners = grid(3, side - overlap)
+    looks = Looks([np.full((side, side), 100.0)] * 9)
+    field = np.zeros((side, side))
+    known = equations(looks, field, corners, neighbours(corners, (side, side), least=4))
+    assert balance(known, np.zeros(9)).gauge.open_modes == 6
+
+
 @pytest.mark.parametrize("seed", [200_005, 200_007])
 def test_no_grid_is_left_that_a_mosaic_without_tiles_would_not_have(
     seed: int, monkeypatch: pytest.MonkeyPatch

@@ -113,7 +113,7 @@ def axes(shape: tuple[int, int]) -> tuple[Field, Field]:
 def equations(looks: Looks, field: Field, places: Places, pairs: Sequence[tuple[int, int]]) -> Equations:
     """One equation for every cell of every overlap: the median of the log ratio of the two tiles there.
 
-    Cells are a 32nd of a tile wide; the field is taken off first.
+    Cells are a 32nd of a tile wide, or a third of a narrower overlap; the field is taken off first.
     """
     from scipy.sparse import csr_array
 
@@ -172,9 +172,11 @@ def _cells(
 
 
 def _cell(length: int, side: int) -> tuple[int, int]:
-    """How many cells fit into a length, and their width: a 32nd of a tile, or all of it where it is
-    narrower."""
-    step = min(length, max(1, side // _CELLS))
+    """How many cells fit into a length, and their width: a 32nd of a tile, less where three would not fit.
+
+    Across a strip of one cell the slow modes of both tiles cannot be told apart, and more than six stay open.
+    """
+    step = max(1, min(side // _CELLS, length // 3))
     return length // step, step
 
 
