@@ -267,3 +267,34 @@ def test_a_folder_of_any_number_of_images_is_corrected_and_no_mosaic(
     assert len(open_scan(out).frames) == 5 and len(provenance_of(out).source) == 10
     assert _main("xray", "mosaic", folder, "-o", raw.with_name("m.h5")) == 2
     assert "5 tiles are no square" in capsys.readouterr().err
+
+
+def test_simulations_do_not_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ("xray", "simulate", "-o", tmp_path, "--size", 32, "-q", "--images")
+    assert _main(*call, 3, "--seed", 1) == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert _main(*call, 3, "--seed", 2) == 2 and "exists" in capsys.readouterr().err
+    assert _main(*call, 2, "--seed", 2, "--overwrite") == 2
+    assert "raw_0002.tif of another simulation" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert _main(*call, 4, "--seed", 2, "--overwrite") == 0
+    assert (tmp_path / "raw_0001.tif").read_bytes() != before[tmp_path / "raw_0001.tif"]
+
+
+def test_a_stale_reference_in_the_file_may_be_of_another_exposure(raw: Path) -> None:
+    """Its shape is used, and not its counts."""
+    whole, out = raw.with_name("tomo.nxs"), raw.with_name("out.h5")
+    flat = (_counts(3) - DARK) * 3 + DARK
+    with library().File(whole, "w") as file:
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        entry["definition"] = "NXtomo"
+        detector = entry.create_group("instrument/detector")
+        entry["instrument"].attrs["NX_class"] = "NXinstrument"
+        detector.attrs["NX_class"] = "NXdetector"
+        detector["data"] = np.stack([flat, _counts()])
+        detector["image_key"], detector["count_time"] = [1, 0], [3.0, 1.0]
+    call = ("xray", "correct", whole, "-o", out, "--dark", DARK, "--overwrite", "--method")
+    assert _main(*call, "flat") == 3
+    assert _main(*call, "stale-flat") == 0
+    assert np.abs(np.log(open_scan(out).frames[0])).mean() < 0.05

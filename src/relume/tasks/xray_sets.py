@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from relume.degrade.illumination import Mosaic, Shot, Simulator
+from relume.errors import OutputExists
 from relume.files import make_folder, placing
 from relume.scan import Provenance, write
 
@@ -30,8 +31,10 @@ def write_session(
     ``dark.tif``.
 
     Raises:
-        OutputExists: a file stands there and ``overwrite`` is false.
+        OutputExists: a file stands there and ``overwrite`` is false, or it is true and images of another
+            simulation would be left beside these.
     """
+    _check(folder, "raw", ("flat.tif", "dark.tif"), count, overwrite)
     shots = _kept((simulator.shot(i) for i in range(count)), folder, "raw", overwrite, tell, count)
     _truth(folder, shots, {"seed": simulator.seed, "n": simulator.n}, {}, overwrite)
     flat = simulator.flat(0, exposures=10).astype(np.float32)
@@ -46,8 +49,9 @@ def write_mosaic_set(
     """``tile_0000.tif`` … in the order in which they are taken, and where the stage says that they lie.
 
     Raises:
-        OutputExists: a file stands there and ``overwrite`` is false.
+        OutputExists: as for :func:`write_session`.
     """
+    _check(folder, "tile", ("dark.tif", CONFIGURATION), len(mosaic), overwrite)
     shots = _kept(mosaic, folder, "tile", overwrite, tell, len(mosaic))
     places = {"positions": mosaic.positions, "nominal": mosaic.nominal}
     facts = {"seed": mosaic.simulator.seed, "n": mosaic.n, "k": mosaic.k, "step": mosaic.step}
@@ -66,6 +70,19 @@ def write_mosaic_set(
     lines = [f"tile_{i:04d}.tif; ; ({x:.3f}, {y:.3f})" for i, (y, x) in enumerate(mosaic.nominal)]
     with placing(folder / CONFIGURATION, overwrite=overwrite) as part:
         part.write_text("\n".join(["dim = 2", *lines]) + "\n", encoding="ascii")
+
+
+def _check(folder: Path, name: str, others: tuple[str, ...], count: int, overwrite: bool) -> None:
+    """Before anything is written: nothing may stand there, or nothing but what is replaced."""
+    new = {f"{name}_{i:04d}.tif" for i in range(count)} | {TRUTH, *others}
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not overwrite and (taken := sorted(new & there)):
+        raise OutputExists(f"{folder / taken[0]} exists; choose another folder, or ask for overwriting")
+    images = {each for each in there if each.startswith(("raw_", "tile_")) and each.endswith(".tif")}
+    if left := sorted(images - new):
+        raise OutputExists(
+            f"{folder / left[0]} of another simulation would stay among these images: choose another folder"
+        )
 
 
 def _kept(

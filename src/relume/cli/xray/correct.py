@@ -152,7 +152,7 @@ def _opened(
     scans, failed = {}, {}
     for source in jobs:
         try:
-            stale = method.name == "stale-flat" or method.model is not None
+            stale = method.name in ("stale-flat", "eigen-flats") or method.model is not None
             scan = opened(source, args, needs_flats=_uses_flats(method, args), stale=stale)
             if method.needs == "flats" and scan.flats is None:
                 raise UsageError(f"{source} holds no flat frames: give --reference, or another --method")

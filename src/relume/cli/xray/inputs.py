@@ -135,13 +135,16 @@ def opened(path: Path, args: argparse.Namespace, *, needs_flats: bool, stale: bo
     try:
         scan = open_scan(path)
     except InconsistentScan as error:
-        if needs_flats and not args.reference:
+        if needs_flats and not args.reference and not stale:
             raise
         try:
             scan = open_scan(path, references="darks")
         except InconsistentScan:
             scan = open_scan(path, references=False)
-        Console.of(args).note(f"{path}: left out: {error}")
+        if needs_flats and not args.reference:  # of another exposure: a stale one's shape is all that counts
+            scan = with_references(scan, flats=open_frames(path, "flats"), stale=True)
+        else:
+            Console.of(args).note(f"{path}: left out: {error}")
     if args.reference is not None and needs_flats:
         reference = open_frames(args.reference, "flats")
         if reference.own:
