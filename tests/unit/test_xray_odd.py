@@ -87,7 +87,8 @@ def test_a_dead_pixel_spoils_itself_alone(name: str) -> None:
 def test_frames_without_light_come_back_as_nan_and_the_others_go_on(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack = np.stack([_counts(1), np.full((64, 64), DARK, np.float32), _counts(2)])
+    dump = np.random.default_rng(5).normal(DARK + 0.5, 5, (64, 64)).astype(np.float32)
+    stack = np.stack([_counts(1), dump, _counts(2)])
     tifffile.imwrite(raw, stack, photometric="minisblack")
     out = raw.with_name("out.h5")
     call = ("xray", "correct", raw, "-o", out, "--dark", DARK, "--method")
@@ -102,10 +103,13 @@ def test_frames_without_light_come_back_as_nan_and_the_others_go_on(
     tifffile.imwrite(raw.with_name("flat.tif"), _counts(3), photometric="minisblack")
     flat = ("flat", "--reference", raw.with_name("flat.tif"), "--overwrite")
     assert _main(*call, *flat) == 0
-    assert np.abs(open_scan(out).frames[1]).max() < 1e-6
+    assert np.abs(open_scan(out).frames[1]).max() < 0.01
     tifffile.imwrite(raw, stack[[1, 1]], photometric="minisblack")
     assert _main(*call, "polynomial", "--overwrite") == 2
-    assert np.abs(open_scan(out).frames[1]).max() < 1e-6, "what stood there is still there"
+    assert np.abs(open_scan(out).frames[1]).max() < 0.01, "what stood there is still there"
+    tifffile.imwrite(raw, np.stack([_counts(i) for i in (1, 2, 3, 4)] + [dump]), photometric="minisblack")
+    assert _main(*call, "tile-median", "--overwrite") == 3
+    assert np.isnan(open_scan(out).frames[4]).all() and np.isfinite(open_scan(out).frames[0]).all()
     with pytest.raises(UsageError, match="frame 2"):
         list(correct([stack[0], stack[1]], method=find_method("gaussian"), dark=DARK))
 
@@ -160,7 +164,13 @@ def test_no_raw_file_is_written_over(raw: Path, capsys: pytest.CaptureFixture[st
     for given, out in ((raw, raw), (raw, flat), (folder, folder / "t1.tif")):
         assert _main("xray", "correct", given, "-o", out, *method) == 2
         assert "choose another -o" in capsys.readouterr().err
-    assert _main("xray", "mosaic", folder, "-o", folder / "t2.tif", "--overwrite") == 2
+    lines = [f"t{i}.tif; ; ({50 * i}, 0)" for i in range(4)]
+    layout = folder / "TileConfiguration.txt"
+    layout.write_text("\n".join(["dim = 2", *lines]))
+    before[layout] = layout.read_bytes()
+    for given, name in ((folder, "t2.tif"), (layout, "t2.tif"), (folder, "new.h5")):
+        assert _main("xray", "mosaic", given, "-o", folder / name, "--overwrite") == 2
+    assert not (folder / "new.h5").exists()
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -298,3 +308,39 @@ def test_a_stale_reference_in_the_file_may_be_of_another_exposure(raw: Path) -> 
     assert _main(*call, "flat") == 3
     assert _main(*call, "stale-flat") == 0
     assert np.abs(np.log(open_scan(out).frames[0])).mean() < 0.05
+
+
+def test_flats_with_a_dead_half_give_the_scale_of_what_they_measured() -> None:
+    x = np.linspace(2000, 500, 64) * np.ones((64, 1))
+    dead = x.copy()
+    dead[:, :28] = np.nan
+    found = next(correct([0.5 * x], method=find_method("flat"), references=[dead]))
+    np.testing.assert_allclose(found.transmission[:, 28:], 0.5, rtol=1e-5)
+    both = next(correct([0.5 * x], method=find_method("flat"), references=[dead, np.full_like(x, np.nan), x]))
+    np.testing.assert_allclose(both.transmission[:, 28:], 0.5, rtol=1e-5)
+    with pytest.raises(UsageError, match="no reference holds light"):
+        next(correct([x], method=find_method("flat"), references=[np.zeros_like(x)]))
+
+
+def test_a_stale_method_takes_no_sample_for_a_reference(raw: Path) -> None:
+    whole, out = raw.with_name("tomo.h5"), raw.with_name("out.h5")
+    with library().File(whole, "w") as file:
+        group = file.create_group("exchange")
+        group["data"], group["data_dark"] = _counts()[None], np.ones((1, 8, 8), np.float32)
+    assert _main("xray", "correct", whole, "-o", out, "--method", "stale-flat") == 3
+    assert not out.exists()
+
+
+def test_tiles_in_folders_of_their_own_have_checksums(raw: Path) -> None:
+    lines = []
+    for number in range(4):
+        folder = raw.parent / f"row{number // 2}"
+        folder.mkdir(exist_ok=True)
+        tifffile.imwrite(folder / f"t{number % 2}.tif", _counts(number), photometric="minisblack")
+        lines.append(f"row{number // 2}/t{number % 2}.tif; ; ({50 * (number % 2)}, {50 * (number // 2)})")
+    layout = raw.with_name("TileConfiguration.txt")
+    layout.write_text("\n".join(["dim = 2", *lines]))
+    out = raw.parent / "out" / "o.h5"
+    assert _main("xray", "correct", layout, "-o", out, "--method", "none", "--dark", DARK) == 0
+    assert provenance_of(out).source == ("row0/t0.tif", "row0/t1.tif", "row1/t0.tif", "row1/t1.tif")
+    assert len(set(provenance_of(out).checksums)) == 4

@@ -46,10 +46,11 @@ class Estimator(NamedTuple):
             raise UsageError(f"{self.name} needs {self.needs}; give at least one")
         if any(reference.shape != image.shape for reference in references):
             raise UsageError(f"{self.name} needs {self.needs} of the image's size {image.shape}")
-        found = normalised(self.estimate(filled(image), [filled(reference) for reference in references]))
+        found = self.estimate(filled(image), [filled(reference) for reference in references])
         if self.needs == "flats":
-            found[~np.any([np.isfinite(reference) for reference in references], axis=0)] = np.nan
-        return found
+            measured = np.any([np.isfinite(reference) for reference in references], axis=0)
+            found = np.where(measured, found, np.nan)
+        return normalised(found)
 
 
 def normalised(field: Field) -> Field:

@@ -48,7 +48,7 @@ def neighbours(places: Places, size: tuple[int, int], *, least: int, grow: int =
 
 
 def groups(places: Places, size: tuple[int, int]) -> int:
-    """How many groups the tiles fall into that no overlap of 4 pixels or more joins."""
+    """How many groups the tiles fall into that no edge in common joins, as :func:`neighbours` has it."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -12,6 +12,7 @@ acquisitions*, 2009.
 __all__ = ["FORMAT"]
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -68,7 +69,7 @@ def _open(path: Path, references: bool | Role) -> Scan:
         flat_exposure=first.flat_exposure,
         flat_binning=first.flat_binning,
         corrected=first.corrected,
-        facts={"grid": layout.told, "files": [file.name for file in layout.files]},
+        facts={"grid": layout.told, "files": [os.path.relpath(file, folder) for file in layout.files]},
         exposures=first.exposures,
     )
 

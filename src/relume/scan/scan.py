@@ -137,7 +137,7 @@ class Scan:
         flat_exposure, flat_binning: of the flat frames.
         corrected: whether the file says that a flat field has been divided out already.
         facts: whatever else the file says, by its own names.
-        exposures: in seconds, where the file lists them frame by frame, or ``None``.
+        exposures: in seconds, those that the file lists frame by frame, or ``None``.
 
     Raises:
         UnreadableImage: there is no frame.
@@ -237,7 +237,10 @@ def keeps(references: bool | Role, role: Role) -> bool:
 
 
 def known(values: npt.ArrayLike) -> npt.NDArray[np.float64] | None:
-    """Those that mean something, in their order; ``None`` if none does. What was never filled in is 0."""
+    """Those that mean something, fewer than were given if some do not; ``None`` if none does.
+
+    What was never filled in is 0.
+    """
     listed: npt.NDArray[np.float64] = np.asarray(values, np.float64).ravel()
     listed = listed[np.isfinite(listed) & (listed > 0)]
     return listed if listed.size else None

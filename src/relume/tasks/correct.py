@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import corrected, noise, optical_density
+from relume.background import corrected, filled, noise, optical_density
 from relume.bench.transmission import smoothed
 from relume.errors import UsageError
 
@@ -90,7 +90,7 @@ def correct(
         method: see :func:`relume.tasks.background.find_method`.
         dark: what the detector gives without light, a number or (H,W).
         references: with the dark level in them: flat frames, or the tiles of the series, as ``method.takes``
-            says. Of more than 64 tiles, 64 are taken.
+            says. Of more than 64 tiles, 64 are taken; those without light are left out.
         scale: exposure of the images over that of the flats.
         uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error of
             the background, taken as independent. A learned method tells that error at every pixel; of the
@@ -105,11 +105,16 @@ def correct(
     every = max(1, -(-len(references) // TILES)) if method.takes == "tiles" else 1
     chosen = references[::every]
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
+    light = [one for one in light if _lit(one)] if light else light
+    if len(references) and not light:
+        raise UsageError("no reference holds light; is the dark level right?")
     find = method.ready(light)
-    known = scale * float(np.nanmedian(np.mean(light, axis=0))) if method.name == "flat" and light else None
+    known = scale * _middle(light) if method.name == "flat" and light else None
     for number, image in enumerate(images):
         counts = np.asarray(image, np.float64) - dark
         try:
+            if known is None and not _lit(counts):
+                raise UsageError("there is no light in it; is the dark level right?")
             found = find(counts)
             over = corrected(counts, found.field)
             level = brightest(over) if known is None else known
@@ -130,10 +135,24 @@ def correct(
         yield Corrected(t, found.field.astype(np.float32), level, sigma)
 
 
+_CLEAR = 3  # what is this many times the noise of a pixel is light
+
+
 def _lit(counts: npt.NDArray[np.float64]) -> bool:
-    """Whether most of what was measured lies above the dark level."""
+    """Whether the brightest part of what was measured stands out from the noise about the dark level."""
     finite = counts[np.isfinite(counts)]
-    return bool(finite.size and np.median(finite) > 0)
+    if not finite.size:
+        return False
+    apart = np.abs(np.diff(counts, axis=-1)) if counts.shape[-1] > 1 else np.zeros(1)
+    apart = apart[np.isfinite(apart)]
+    spread = 1.4826 * float(np.median(apart)) / np.sqrt(2) if apart.size else 0.0
+    return bool(np.percentile(finite, PERCENTILE) > _CLEAR * spread)
+
+
+def _middle(flats: Sequence[npt.NDArray[np.float64]]) -> float:
+    """The median of the mean flat where any of them measured."""
+    measured = np.any([np.isfinite(one) for one in flats], axis=0)
+    return float(np.median(np.mean([filled(one) for one in flats], axis=0)[measured]))
 
 
 def brightest(over: npt.NDArray[np.floating]) -> float:

@@ -98,8 +98,10 @@ def check_raw(target: Path, inputs: Sequence[Path], args: argparse.Namespace) ->
     place, given = target.resolve(), [*inputs, *_beside(args).values()]
     if place in {path.resolve() for path in given}:
         raise UsageError(f"{target} would be replaced by its result: choose another -o")
-    if target.exists() and any(path.is_dir() and place.parent == path.resolve() for path in given):
-        raise UsageError(f"{target} lies among the raw files and would be replaced: choose another -o")
+    tiles = [path.resolve() for path in given if path.is_dir()]
+    tiles += [path.resolve().parent for path in given if path.suffix.lower() == ".txt"]  # a configuration
+    if place.parent in tiles or (target.exists() and any(place.is_relative_to(folder) for folder in tiles)):
+        raise UsageError(f"{target} would lie among the raw files: choose another -o")
 
 
 def _beside(args: argparse.Namespace) -> dict[str, Path]:
@@ -142,7 +144,10 @@ def opened(path: Path, args: argparse.Namespace, *, needs_flats: bool, stale: bo
         except InconsistentScan:
             scan = open_scan(path, references=False)
         if needs_flats and not args.reference:  # of another exposure: a stale one's shape is all that counts
-            scan = with_references(scan, flats=open_frames(path, "flats"), stale=True)
+            found = open_frames(path, "flats")
+            if not found.own:
+                raise
+            scan = with_references(scan, flats=found, stale=True)
         else:
             Console.of(args).note(f"{path}: left out: {error}")
     if args.reference is not None and needs_flats:
@@ -152,20 +157,22 @@ def opened(path: Path, args: argparse.Namespace, *, needs_flats: bool, stale: bo
         scan = with_references(scan, flats=reference, stale=stale)
     if scan.corrected:
         raise UsageError(f"{path} has been divided by its reference already")
-    if _ours(path):
+    if _ours(scan):
         raise UsageError(f"{path} has been corrected by relume already: give the raw file")
     return scan
 
 
-def _ours(path: Path) -> bool:
-    """Whether the file is a result of relume's, other than a simulated truth."""
+def _ours(scan: "Scan") -> bool:
+    """Whether the file, or the first one of a folder, is an image that relume has corrected."""
     from relume.scan import provenance_of
+    from relume.tasks.background import METHODS
 
+    first = next(iter(scan.facts.get("files") or ()), None)
     try:
-        how = provenance_of(path)
-    except (ImageError, UsageError):
+        how = provenance_of(scan.path if first is None else scan.path / first)
+    except (ImageError, KeyError, TypeError):  # not a file of ours
         return False
-    return how.method != "simulation"
+    return how.method in (*METHODS, "mosaic")
 
 
 def dark_of(scan: "Scan", text: str | None) -> "npt.NDArray[np.float32] | float":
@@ -186,16 +193,12 @@ def dark_of(scan: "Scan", text: str | None) -> "npt.NDArray[np.float32] | float"
 
 def checksums(scan: "Scan", args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names and SHA-256 of the files of a measurement, and of those that --reference and --dark name."""
-    files = {path.name: path for path in _files(scan.path, scan.facts.get("files"))}
+    names = scan.facts.get("files")
+    files = {name: scan.path / name for name in names} if names else {scan.path.name: scan.path}
     for what, path in _beside(args).items():
-        files |= {f"{each.name} ({what})": each for each in _files(path)}
+        inside = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+        files |= {f"{each.name} ({what})": each for each in inside}
     return tuple(files), tuple(digest(path) for path in files.values())
-
-
-def _files(path: Path, names: Sequence[str] | None = None) -> list[Path]:
-    if names:
-        return [path / name for name in names]
-    return sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
 
 
 def warn_dark(scan: "Scan", dark: "npt.NDArray[np.float32] | float", args: argparse.Namespace) -> None:

@@ -192,6 +192,6 @@ def _nominal(scan: "Scan", overlap: float | None, *, assumed: bool) -> "npt.NDAr
     if assumed:
         return overlapping(scan, _ASSUMED if overlap is None else overlap)
     if scan.positions is None:
-        why = scan.facts.get("grid", "it does not say where its frames lie")
+        why = scan.facts.get("grid") or "it does not say where its frames lie"
         raise UsageError(f"{scan.path} is no mosaic: {why}")
     return scan.positions
