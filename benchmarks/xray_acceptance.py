@@ -27,8 +27,9 @@ from relume.bench.transmission import density_slope, hallucination, report, smoo
 from relume.bench.uncertainty import coverage
 from relume.degrade.illumination import TEST, Shot, Simulator
 from relume.degrade.illumination.formation import optics
-from relume.degrade.illumination.grid import fixed_map
+from relume.degrade.illumination.grid import fixed_map, shrunk
 from relume.degrade.illumination.shots import window
+from relume.degrade.illumination.targets import LIMIT
 from relume.degrade.phantoms import HELD_OUT, wedge
 from relume.tasks.xray import BackgroundNet
 
@@ -56,12 +57,20 @@ def light(shot: Shot) -> np.ndarray:
     return shot.raw - shot.dark
 
 
+def on_grid(background: np.ndarray, side: int) -> np.ndarray:
+    """What of a background a square grid can show."""
+    field = np.log(np.maximum(background, np.exp(-LIMIT)))
+    return np.exp(shrunk(shrunk(field, (side, side)), background.shape))
+
+
 def unseen(net: BackgroundNet, seed: int, kinds: Sequence[str] | None = None) -> Row:
     """An instrument and a session that nobody has seen."""
     simulator = Simulator(seed) if kinds is None else Simulator(seed, kinds=kinds)
     shot = simulator.shot(seed % 20)
     found = net(light(shot))
     row = measured(shot, found.field) | {"coverage": spread(shot, found)}
+    row |= {f"true_{k}": v for k, v in measured(shot, shot.background).items()}
+    row |= {f"grid_{k}": v for k, v in measured(shot, on_grid(shot.background, net.side)).items()}
     for name in CLASSICAL:
         row |= {f"{name}_{k}": v for k, v in measured(shot, ESTIMATORS[name](light(shot))).items()}
     rivals = {name: row[f"{name}_psnr"] for name in CLASSICAL[1:]}

@@ -50,9 +50,9 @@ BATCH, WARMUP, EMA = 8, 50, 0.99  # of short runs
 
 
 def recipe(weight: float, variant: str, seed: int, steps: int) -> TrainConfig:
-    """The recipe of the model xray with a smaller net and smaller batches, without a judge."""
+    """The recipe xray-coarse with a smaller net and smaller batches, without a judge."""
     settings = {"fourier": weight, "variant": variant}
-    short = replace(TRAINABLE["xray"], batch=BATCH, warmup=WARMUP, ema=EMA)
+    short = replace(TRAINABLE["xray-coarse"], batch=BATCH, warmup=WARMUP, ema=EMA)
     return replace(short, config=NET, steps=steps, seed=seed, settings=settings)
 
 
@@ -67,7 +67,7 @@ def trained(folder: Path, config: TrainConfig) -> Any:
 
 
 def background(net: Any, counts: np.ndarray) -> np.ndarray:
-    grid = working((SIDE, SIDE), TRAINABLE["xray"].size, net.config.multiple_of)
+    grid = working((SIDE, SIDE), TRAINABLE["xray-coarse"].size, net.config.multiple_of)
     with torch.inference_mode():
         out = net(torch.from_numpy(asked(counts, grid, known=False))).numpy()
     field = answered(out, grid, (SIDE, SIDE))[0]

@@ -164,11 +164,11 @@ class Step:
 
 
 class Learner:
-    """A net, its optimiser and its step."""
+    """The net of a recipe, its optimiser and its step."""
 
-    def __init__(self, how: Step) -> None:
+    def __init__(self, name: str, how: Step) -> None:
         torch.manual_seed(0)
-        self.recipe, self.how = TRAINABLE["xray"], how
+        self.recipe, self.how = TRAINABLE[name], how
         net = build(self.recipe.net, self.recipe.config)
         self.net = net.to(memory_format=torch.channels_last) if how.channels_last else net
         self.forward = torch.compile(self.net) if how.compiled else self.net
@@ -228,10 +228,11 @@ def batches(args: argparse.Namespace, paths: Sequence[Path], scratch: Path) -> d
 
 def computed(args: argparse.Namespace, batch: Batch) -> dict[str, list[float]]:
     """Milliseconds of a step, for each way to compute it and each Fourier loss."""
-    learners = {name: Learner(how) for name, how in STEPS.items() if args.compile or not how.compiled}
+    chosen = {name: how for name, how in STEPS.items() if args.compile or not how.compiled}
+    learners = {name: Learner(args.recipe, how) for name, how in chosen.items()}
     best = STEPS["bf16 + channels_last + fused"]
     learners |= {
-        f"the same, Fourier {variant}": Learner(replace(best, fourier=0.1, variant=variant))
+        f"the same, Fourier {variant}": Learner(args.recipe, replace(best, fourier=0.1, variant=variant))
         for variant in FOURIER
     }
     runs = {name: (lambda one=learner: one(batch)) for name, learner in learners.items()}
@@ -240,11 +241,12 @@ def computed(args: argparse.Namespace, batch: Batch) -> dict[str, list[float]]:
 
 def quality(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, float]:
     """Held-out rms of ln B after the same number of steps."""
-    held = Micrographs(size=64, batch=24, seed=0, kept=24, known=0.0, seeds=VALIDATION, stairs=0.0)[0]
+    size = TRAINABLE[args.recipe].size
+    held = Micrographs(size=size, batch=24, seed=0, kept=24, known=0.0, seeds=VALIDATION, stairs=0.0)[0]
     found = {}
     for name in ("f32", "bf16", "bf16 + channels_last + fused"):
         torch.manual_seed(0)
-        learner, stream = Learner(STEPS[name]), resident(paths, args.batch)
+        learner, stream = Learner(args.recipe, STEPS[name]), resident(paths, args.batch)
         for _ in range(args.steps):
             learner(next(stream))
         found[name] = learner.error(held)
@@ -255,6 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--recipe", choices=("xray", "xray-coarse"), default="xray")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
@@ -270,7 +273,7 @@ def main() -> None:
         args.images, args.rounds, args.each, args.steps = 32, 2, 1, 3
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        paths = stored(args.data or Path(scratch) / "images", args.images, 64)
+        paths = stored(args.data or Path(scratch) / "images", args.images, TRAINABLE[args.recipe].size)
         loading = batches(args, paths, Path(scratch))
         steps = computed(args, next(resident(paths, args.batch)))
         errors = quality(args, paths)
@@ -297,6 +300,7 @@ def report(args: argparse.Namespace, loading: Any, steps: Any, errors: Any) -> N
         "version": __version__,
         "commit": commit,
         "machine": machine() | {"threads": 1, "torch": torch.__version__},
+        "recipe": args.recipe,
         "batch": args.batch,
         "images": args.images,
         "batch_ms": loading,
@@ -304,7 +308,7 @@ def report(args: argparse.Namespace, loading: Any, steps: Any, errors: Any) -> N
         "held_out_rms": {"steps": args.steps, **errors},
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    target = args.out / f"xray-training--{args.name}--cpu.json"
+    target = args.out / f"{args.recipe}-training--{args.name}--cpu.json"
     target.write_text(json.dumps(facts, indent=1) + "\n")
     print(target)
 

@@ -38,8 +38,8 @@ def test_an_untrained_generator_says_that_the_light_is_even() -> None:
     assert build("background", {"widths": (8,), "uncertain": True})(torch.zeros(1, 1, 8, 8)).shape[1] == 2
     with torch.device("meta"):
         assert build("background", {}).config.multiple_of == 32
-    wrongs = ({"widths": ()}, {"dropout": 1.0}, {"blocks": -1}, {"attention": 5}, {"attention": -1})
-    for wrong in wrongs:
+    wrongs = ({"widths": ()}, {"dropout": 1.0}, {"attention": 5}, {"attention": -1}, {"blocks": -1})
+    for wrong in (*wrongs, {"finer": -1}):
         with pytest.raises(UsageError, match="background net"):
             build("background", wrong)
 
@@ -68,6 +68,32 @@ def test_an_older_net_has_no_blocks_and_no_attention() -> None:
     assert not new(torch.randn(1, 1, 16, 24)).any()
     with pytest.raises(UsageError, match="multiples of 32"):
         build("background", {"widths": (8, 77, 16), "attention": 1})
+
+
+def test_a_finer_level_adds_what_half_of_the_size_cannot_show() -> None:
+    shape = {"channels": 2, "widths": (8, 12), "uncertain": True}
+    coarse, net = build("background", shape), build("background", {**shape, "finer": 6})
+    assert (coarse.config.multiple_of, net.config.multiple_of) == (4, 8)
+    torch.nn.init.normal_(coarse.out.weight)
+    net.load_state_dict(coarse.state_dict(), strict=False)
+    x = torch.randn(2, 2, 16, 24)
+    x[:, 1] = 0
+    half = torch.nn.functional.avg_pool2d(x, 2)
+    wanted = torch.nn.functional.interpolate(coarse(half), scale_factor=2.0, mode="bilinear")
+    assert wanted.any()
+    torch.testing.assert_close(net(x), wanted)
+    # Nothing of a board of single pixels is left at half of the size; the level learns it all the same.
+    x[:, :1] = (torch.arange(16)[:, None] + torch.arange(24)) % 2 * 2.0 - 1
+    assert not torch.nn.functional.avg_pool2d(x[:, :1], 2).any()
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    losses = []
+    for _ in range(150):
+        loss = (net(x)[:, :1] - 0.3 * x[:, :1]).square().mean()
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[-1] < 0.05 * losses[0]
 
 
 def test_attention_sees_every_place_and_no_order_of_them() -> None:

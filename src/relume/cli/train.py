@@ -4,6 +4,7 @@ __all__ = ["add", "run"]
 
 import argparse
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,11 @@ photo is the local net of the photo restorer, photo-tone what revives its tone a
 makes its light even (it may be left out; photo-uneven is a start for its --init); relume export makes a
 model of them. ddpm is the conditional 300-step system, generator its unconditional first stage (relume
 generate). latent-clean, latent-old and latent-map are the three stages of latent translation, in this
-order. xray reads the background off X-ray images and learns from a simulator; xray-references is what it
-becomes with --data REFERENCES, a file or folder of empty fields: the model xray goes on with your
-instrument. The same command goes on after an interruption. On several GPUs: accelerate launch -m relume
-train ...
+order. xray reads the background off X-ray images and learns from a simulator (xray-coarse, on half of the
+grid, is a start for its --init); xray-references is what it becomes with --data REFERENCES, a file or folder
+of empty fields: the model xray goes on with your instrument. The same command goes on after an
+interruption. On several GPUs: accelerate launch -m relume train ...; in N processes on a CPU, each with a
+batch of its own: OMP_NUM_THREADS=1 torchrun --nproc-per-node N -m relume train ...
 """
 
 
@@ -42,8 +44,8 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="photo, photo-tone, photo-uneven, photo-shading, ddpm, generator, xray or latent-clean, -old, "
-        "-map",
+        help="photo, photo-tone, photo-uneven, photo-shading, ddpm, generator, xray-coarse, xray or "
+        "latent-clean, -old, -map",
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="photographs; for xray empty fields")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, samples")
@@ -101,9 +103,12 @@ def run(args: argparse.Namespace) -> int:
         init=_start(args, config),
         old=args.old,
     )
-    console.note(f"curves: {args.out / 'log.jsonl'}; samples: {args.out / 'samples-*.png'}")
+    first = os.environ.get("RANK", "0") == "0"  # of several processes one talks
+    if first:
+        console.note(f"curves: {args.out / 'log.jsonl'}; samples: {args.out / 'samples-*.png'}")
     checkpoint = train(config, where, report=console.note)
-    console.note(f"trained: {checkpoint}")
+    if first:
+        console.note(f"trained: {checkpoint}")
     return 0
 
 

@@ -28,7 +28,9 @@ class BackgroundConfig:
 
     The first net had one convolution a level. ``blocks`` adds gated residual blocks after every halving and
     after every doubling but the last, and ``attention`` lets each place of that many of the lowest levels,
-    the very lowest left out, look at all others, in heads of 32 channels.
+    the very lowest left out, look at all others, in heads of 32 channels. ``finer`` lays a level of that many
+    channels around all of it: the rest then works on an image of half the size, and fringes, scratches and
+    edges that are too fine for it go past it.
     """
 
     channels: int = 1
@@ -37,11 +39,12 @@ class BackgroundConfig:
     dropout: float = 0.0
     blocks: int = 0
     attention: int = 0
+    finer: int = 0
 
     @property
     def multiple_of(self) -> int:
         """What height and width must be multiples of."""
-        return int(2 ** len(self.widths))
+        return int(2 ** (len(self.widths) + bool(self.finer)))
 
 
 class _Down(nn.Sequential):
@@ -95,6 +98,31 @@ class _SelfAttention(Addition):
         return x + self.project(seen.transpose(2, 3).flatten(1, 2).unflatten(2, (h, w)))
 
 
+class _Finer(Addition):
+    """The level around a net that sees half of the size: one way in beside it, one way out on top of it."""
+
+    def __init__(self, config: BackgroundConfig, c_out: int) -> None:
+        super().__init__()
+        width, seen = config.finer, config.widths[0]
+        self.down = _Down(config.channels, width, norm=False)
+        self.encoder = _level(width, config, attention=False)
+        self.enter = nn.Conv2d(width, seen, 4, stride=2, padding=1)
+        self.join = nn.Conv2d(c_out + width, width, 1)
+        self.decoder = _level(width, config, attention=False)
+        self.up = _Up(width, config.channels, max(1, width // 2), 0.0)
+        self.out = nn.Conv2d(max(1, width // 2), 2 if config.uncertain else 1, 3, padding=1)
+        self.silence()
+
+    def silence(self) -> None:
+        for layer in (self.enter, self.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, fine: Tensor, h: Tensor) -> Tensor:
+        """What is added to the enlarged answer; ``fine`` is what ``encoder`` made of the image."""
+        return self.out(self.up(self.decoder(self.join(torch.cat([h, fine], dim=1))), x))
+
+
 class BackgroundNet(nn.Module):
     """(B, channels, H, W) → log background (B, 1, H, W), or with its log-variance (B, 2, H, W).
 
@@ -104,8 +132,8 @@ class BackgroundNet(nn.Module):
     Raises
     ------
     UsageError
-        If ``widths`` is empty, ``dropout`` lies outside of [0, 1), ``blocks`` is negative, there are not as
-        many levels as ``attention`` wants, or a width there is no multiple of 32.
+        If ``widths`` is empty, ``dropout`` lies outside of [0, 1), ``blocks`` or ``finer`` is negative, there
+        are not as many levels as ``attention`` wants, or a width there is no multiple of 32.
 
     Source of the blocks: Chen et al., *Simple Baselines for Image Restoration*, 2022; of the attention:
     Vaswani et al., *Attention Is All You Need*, 2017.
@@ -117,10 +145,11 @@ class BackgroundNet(nn.Module):
             raise UsageError(
                 "a background net needs a width or more, and a dropout of at least 0 and below 1"
             )
-        if config.blocks < 0 or not 0 <= config.attention < len(config.widths):
+        if min(config.blocks, config.finer) < 0 or not 0 <= config.attention < len(config.widths):
             raise UsageError(
-                f"a background net of {len(config.widths)} widths takes blocks from 0 on and attention "
-                f"from 0 to {len(config.widths) - 1}, not {config.blocks} and {config.attention}"
+                f"a background net of {len(config.widths)} widths takes blocks and finer from 0 on and "
+                f"attention from 0 to {len(config.widths) - 1}, not {config.blocks}, {config.finer} and "
+                f"{config.attention}"
             )
         self.config = config
         widths = (config.channels, *config.widths)
@@ -143,17 +172,29 @@ class BackgroundNet(nn.Module):
         self.out = nn.Conv2d(max(1, outs[0]), 2 if config.uncertain else 1, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        self.finer = _Finer(config, max(1, outs[0])) if config.finer else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.finer is None:
+            return self.out(self._features(x, None))
+        fine = self.finer.encoder(self.finer.down(x))
+        h = self._features(nn.functional.avg_pool2d(x, 2), self.finer.enter(fine))
+        coarse = self.out(h)
+        coarse = nn.functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return coarse + self.finer(x, fine, h)
+
+    def _features(self, x: Tensor, entering: Tensor | None) -> Tensor:
+        """What the answer is read from, at the size of x; ``entering`` is added after the first halving."""
         skips = [x]
-        for down, level in zip(self.down, self.encoder, strict=True):
-            skips.append(level(down(skips[-1])))
+        for i, (down, level) in enumerate(zip(self.down, self.encoder, strict=True)):
+            h = down(skips[-1])
+            skips.append(level(h if i or entering is None else h + entering))
         h = skips.pop()
         for i in reversed(range(len(self.up))):
             h = self.up[i](h, skips.pop())
             if i:
                 h = self.decoder[i - 1](h)
-        return self.out(h)
+        return h
 
 
 def _level(channels: int, config: BackgroundConfig, attention: bool) -> nn.Sequential:

@@ -1,6 +1,14 @@
 r"""Checkpoints: safetensors and JSON, written atomically, never pickled."""
 
-__all__ = ["averaged", "initialise", "last", "latest_checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "averaged",
+    "initialise",
+    "last",
+    "latest_checkpoint",
+    "load_checkpoint",
+    "samples",
+    "save_checkpoint",
+]
 
 import json
 from pathlib import Path
@@ -167,6 +175,11 @@ def _net_of(checkpoint: Path, prefix: str) -> tuple[nn.Module, dict[str, Any], i
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise TrainingError(f"{checkpoint} is no checkpoint of a training run ({error})") from error
     return net, facts, step
+
+
+def samples(step: int, facts: dict[str, Any]) -> int:
+    """How many pictures a run of these facts has seen after ``step``, in all its processes."""
+    return int(facts.get("samples", step * facts["batch"]))
 
 
 def initialise(path: Path, *, net: nn.Module, average: Weights) -> list[str]:

@@ -52,6 +52,21 @@ _BACKGROUND = {
     "blocks": 2,
     "attention": 2,
 }
+_XRAY = TrainConfig(
+    net="background",
+    config={**_BACKGROUND, "finer": 24},
+    objective="background",
+    source="micrographs",
+    pair="simulated",
+    size=128,
+    batch=16,
+    steps=14_000,
+    lr=1.5e-3,
+    warmup=400,
+    decay=0.5,
+    ema=0.998,
+    settings={"fourier": 10.0, "gan": 0.002, "join": 11_900},
+)
 
 _LIGHT = TrainConfig(
     net="shading",
@@ -141,35 +156,12 @@ TRAINABLE: Mapping[str, TrainConfig] = {
         lr=2e-3,
         warmup=100,
     ),
-    # The background of X-ray images: pix2pix, with a Fourier loss and a judge that joins late.
-    "xray": TrainConfig(
-        net="background",
-        config=_BACKGROUND,
-        objective="background",
-        source="micrographs",
-        pair="simulated",
-        size=64,
-        batch=16,
-        steps=14_000,
-        lr=1.5e-3,
-        warmup=400,
-        decay=0.5,
-        ema=0.998,
-        settings={"fourier": 10.0, "gan": 0.002, "join": 11_900},
-    ),
+    # The background of X-ray images: pix2pix, with a Fourier loss and a judge that joins late. The first, on
+    # a grid of half the size, is a start for the second.
+    "xray-coarse": replace(_XRAY, config=_BACKGROUND, size=64),
+    "xray": _XRAY,
     # The same for one instrument: a short run on its own references, from the net above.
-    "xray-references": TrainConfig(
-        net="background",
-        config=_BACKGROUND,
-        objective="background",
-        source="references",
-        pair="simulated",
-        size=64,
-        batch=16,
-        steps=400,
-        lr=3e-4,
-        warmup=50,
-        decay=0.7,
-        ema=0.98,
+    "xray-references": replace(
+        _XRAY, source="references", steps=400, lr=3e-4, warmup=50, decay=0.7, ema=0.98, settings={}
     ),
 }

@@ -23,7 +23,7 @@ from relume.bundle import Bundle
 from relume.diffusion import residual_shift
 from relume.engines.gate import LEAST_DB
 from relume.errors import TrainingError
-from relume.train.checkpoint import averaged
+from relume.train.checkpoint import averaged, samples
 from relume.train.losses import DAMAGE_WEIGHT
 from relume.train.objectives import Restore
 from relume.train.objectives.restore import LEVELS
@@ -78,7 +78,7 @@ def export_photo(
         learned["shading"] = (shading_facts, shading_step)
     card = _card(name, nets, out_of=training, quality=quality)
     for part, (facts, step) in learned.items():
-        card["training"][part] = {"recipe": facts, "step": step, "samples": step * facts["batch"]}
+        card["training"][part] = {"recipe": facts, "step": step, "samples": samples(step, facts)}
     examples = {
         "local": (torch.rand(2, 3, 64, 96), torch.rand(2, 4, 64, 96), torch.rand(2)),
         "tone": (torch.rand(2, 3, 64, 64),),

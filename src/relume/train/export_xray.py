@@ -29,7 +29,7 @@ from relume.degrade.illumination import VALIDATION, Simulator
 from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working
 from relume.errors import TrainingError
 from relume.nets import build
-from relume.train.checkpoint import averaged
+from relume.train.checkpoint import averaged, samples
 from relume.train.export import plain, write_bundle
 from relume.train.micrographs import Micrographs
 from relume.train.parity import Measured, compared
@@ -69,7 +69,7 @@ def export_xray(
     if facts["net"] != "background" or not net.config.uncertain:
         raise TrainingError("the xray bundle is made of a 'background' checkpoint that tells its error")
     card = _card(name, net, facts, training=training, quality=quality)
-    card["training"]["background"] = {"recipe": facts, "step": step, "samples": step * facts["batch"]}
+    card["training"]["background"] = {"recipe": facts, "step": step, "samples": samples(step, facts)}
     with torch.no_grad():
         for value in net.state_dict().values():
             value.copy_(value.half())

@@ -22,7 +22,13 @@ from torch.utils.data import DataLoader
 
 from relume.errors import TrainingError, UsageError
 from relume.nets import build
-from relume.train.checkpoint import initialise, latest_checkpoint, load_checkpoint, save_checkpoint
+from relume.train.checkpoint import (
+    initialise,
+    latest_checkpoint,
+    load_checkpoint,
+    samples,
+    save_checkpoint,
+)
 from relume.train.config import TrainConfig
 from relume.train.objectives import Objective, objective
 from relume.train.objectives.objective import Contested
@@ -116,17 +122,21 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     )
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
     rival = rival_of(config, aim, accelerator)
-    start = _resume(config, run, net, average, optimizer, rival, report)
+    start, seen = _resume(config, run, net, average, optimizer, rival, report)
     source = SOURCES[config.source](config, run.data, run.old, run.out, report)
     forward = torch.compile(net) if run.compiled else net
     wrapped, prepared = accelerator.prepare(forward, optimizer)
-    log = _Log(run.out, config, start, report) if accelerator.is_main_process else None
+    log = (
+        _Log(run.out, config, start, report, accelerator.num_processes)
+        if accelerator.is_main_process
+        else None
+    )
     # Closed on the way out, so that the processes which make pairs end before train does.
     with _Interrupt() as interrupt, closing(_batches(config, run, source, accelerator, start)) as batches:
         for step, batch in batches:
             figures = _step(config, step, wrapped, prepared, net, average, batch, accelerator, aim, rival)
             last = step + 1 == config.steps
-            stop = interrupt.asked and not last  # read once: a signal may come between save and stop
+            stop = _agreed(interrupt.asked, accelerator) and not last  # read once: a signal may come any time
             if log is not None:
                 log.add(step, figures, config.rate(step))
                 if (step + 1) % run.look_every == 0 or last:
@@ -139,15 +149,27 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
                         average=average,
                         optimizer=optimizer,
                         rival=None if rival is None else (rival.net, rival.optimizer),
-                        facts=_facts(config),
+                        facts=_facts(config)
+                        | {"samples": seen + (step + 1 - start) * config.batch * accelerator.num_processes},
                     )
             if stop:
+                accelerator.wait_for_everyone()
                 report(f"stopped after step {step + 1}: the same command goes on from there")
                 raise KeyboardInterrupt
+    accelerator.wait_for_everyone()  # the first process writes the checkpoint
     found = latest_checkpoint(run.out)
     if found is None:
         raise TrainingError(f"{run.out} holds no checkpoint: there was nothing left to train")
     return found
+
+
+def _agreed(asked: bool, accelerator: Accelerator) -> bool:
+    """Whether any process was asked to stop: all stop after the same step, or one would wait for ever."""
+    if accelerator.num_processes == 1:
+        return asked
+    if asked:
+        accelerator.set_trigger()
+    return bool(accelerator.check_trigger())
 
 
 def _unheard(line: str) -> None:
@@ -177,13 +199,14 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     rival: Rival | None,
     report: Report,
-) -> int:
+) -> tuple[int, int]:
+    """The steps that are done, and the pictures that were seen in them."""
     found = latest_checkpoint(run.out)
     if found is None:
         if run.init is not None:  # checked against the net alone: the recipe may be another
             grown = initialise(run.init, net=net, average=average)
             report(f"starts from {run.init}" + (f", with {len(grown)} new parts" if grown else ""))
-        return 0
+        return 0, 0
     pair = None if rival is None else (rival.net, rival.optimizer)
     step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer, rival=pair)
     # Runs of before objectives had settings have the default ones; of old, all learned from photographs.
@@ -195,7 +218,7 @@ def _resume(
             "choose another --out, or the same settings"
         )
     report(f"goes on after step {step} of {config.steps}")
-    return step
+    return step, samples(step, facts)
 
 
 def _batches(
@@ -263,7 +286,10 @@ class _Log:
     Lines of steps after ``start`` are taken back: they will be written again.
     """
 
-    def __init__(self, out: Path, config: TrainConfig, start: int, report: Report) -> None:
+    def __init__(
+        self, out: Path, config: TrainConfig, start: int, report: Report, processes: int = 1
+    ) -> None:
+        self.processes = processes
         out.mkdir(parents=True, exist_ok=True)
         self.path, self.config, self.report = out / "log.jsonl", config, report
         kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= start]
@@ -284,7 +310,12 @@ class _Log:
         per_step = (time.monotonic() - self.began) / (step + 1 - self.start)
         left = (self.config.steps - step - 1) * per_step
         self.write(
-            step + 1, {**means, "lr": round(rate, 7), "samples_per_s": round(self.config.batch / per_step, 1)}
+            step + 1,
+            {
+                **means,
+                "lr": round(rate, 7),
+                "samples_per_s": round(self.config.batch * self.processes / per_step, 1),
+            },
         )
         shown = " ".join(f"{key} {value:.4g}" for key, value in means.items())
         self.report(f"step {step + 1}/{self.config.steps}  {shown}  {left / 60:.0f} min left")

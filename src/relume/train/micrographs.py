@@ -28,6 +28,7 @@ from relume.degrade.phantoms import HELD_OUT, KINDS
 _FULL = 512  # pixels of the camera that the simulator's ranges are about
 _PAINTED = 2  # how much finer lights and samples are painted than they are used
 STAIRS = 0.14  # share of samples that are stairs of optical depth, as in a wedge
+_USES = 8  # of every light and sample
 REFLECTIONS = 0.1  # share of images with a bright reflection within the microscope
 _KINDS = tuple(kind for kind in KINDS if kind not in HELD_OUT)
 Plane = NDArray[np.float32]
@@ -95,7 +96,8 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         process: of several that train together.
         lights: log B of measured references; simulated sessions without.
         kept: lights and samples that wait in the window.
-        fresh: of each, how many are new at every step.
+        fresh: of each, how many are new at every step; as many that each is used eight times in the mean
+            unless told.
         reflections: share of images with a bright reflection; measured lights have their own.
         known: share of images whose fixed map is known and divided out.
         seeds: the sessions.
@@ -112,7 +114,7 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         process: int = 0,
         lights: Lights = (),
         kept: int = 256,
-        fresh: int = 2,
+        fresh: int | None = None,
         known: float = 0.4,
         seeds: Sequence[int] = TRAIN,
         kinds: Sequence[str] = _KINDS,
@@ -121,7 +123,8 @@ class Micrographs(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.reflections = reflections
         self.size, self.batch, self.seed, self.process = size, batch, seed, process
-        self.lights, self.kept, self.fresh, self.known = list(lights), kept, fresh, known
+        self.lights, self.kept, self.known = list(lights), kept, known
+        self.fresh = max(1, batch // _USES) if fresh is None else fresh
         self.seeds, self.kinds, self.stairs = seeds, tuple(kinds), stairs
         self._window: dict[int, tuple[Plane, Plane]] = {}
 
@@ -197,7 +200,7 @@ def _exposed(light: Plane, rng: np.random.Generator) -> Plane:
 
     mean = light.mean((1, 2), keepdims=True)
     offset = drawn(0, 0.2) * (drawn(0, 1) < 0.2)
-    flux = np.exp(drawn(np.log(150), np.log(15_000)))
+    flux = np.exp(drawn(np.log(60), np.log(15_000)))  # below 300 for cameras of fewer pixels
     seen = light + (drawn(0.03, 0.08) + offset) * mean
     noise = np.sqrt(np.maximum(seen, 0) / (flux * pooled))
     read = drawn(8, 25) / (drawn(1.2, 2.2) * flux * np.sqrt(pooled))

@@ -6,6 +6,7 @@ A source is made once a run; :meth:`Source.batches` gives a data set whose item 
 
 __all__ = ["SOURCES", "Report", "Source"]
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -144,7 +145,7 @@ class _References(_Micrographs):
         self.held = lights[4::5] or lights[-1:]
         self.training = [light for i, light in enumerate(lights) if i % 5 != 4] if lights[4:] else lights[:-1]
         out.mkdir(parents=True, exist_ok=True)
-        partial = out / f"{INSTRUMENT}.partial"
+        partial = out / f"{INSTRUMENT}.{os.getpid()}.partial"  # several processes may write the same
         save_file({"fixed_map": torch.from_numpy(fixed)}, partial)
         partial.replace(out / INSTRUMENT)
         report(f"{len(self.training)} to learn from, {len(self.held)} held out")
