@@ -482,12 +482,13 @@ def test_small_pictures_get_small_tiles(model: Restorer) -> None:
 def test_twenty_megapixels_stay_within_the_bound(tiny_bundle: Bundle) -> None:
     """Measured in a process of its own; the bound is the one that --max-memory computes with."""
     code = f"""
-import resource, numpy as np
+import numpy as np
+from relume.bench.memory import peak_bytes
 from relume import Restorer, Settings, image
 from relume.tasks.restore import needed_bytes
 given = image.from_array(np.zeros((4000, 5000, 3), np.uint8))
 Restorer({str(tiny_bundle.path)!r}, engine="null").restore(given, Settings(tile=512))
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+used = peak_bytes()
 bound = needed_bytes(20_000_000, Settings())
 print(used / 2**30, bound / 2**30)
 assert used < bound
@@ -500,12 +501,13 @@ def test_a_large_tile_stays_within_the_bound() -> None:
     """The embedded model in f32; with tiles of its own size the bound would be lower, and too low."""
     pytest.importorskip("openvino")
     code = """
-import resource, numpy as np
+import numpy as np
+from relume.bench.memory import peak_bytes
 from relume import Restorer, Settings, image
 from relume.tasks.restore import needed_bytes
 given, settings = image.from_array(np.zeros((1024, 1024, 3), np.uint8)), Settings(tile=1536)
 Restorer(engine="openvino", precision="f32").restore(given, settings)
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+used = peak_bytes()
 bounds = [needed_bytes(1024**2, each) for each in (Settings(), settings)]
 print([value / 2**20 for value in (used, *bounds)])
 assert bounds[0] < used < bounds[1]
