@@ -13,7 +13,8 @@ Plane = npt.NDArray[np.float64]
 def filled(image: npt.NDArray[np.floating]) -> Plane:
     """The image (H,W) with every pixel that is not finite taken from the nearest one of its row that is.
 
-    A row without any is that of the nearest row which has some.
+    A row without any is that of the nearest row which has some. (SciPy's distance transform would find the
+    nearest of all; flat fields are divided out without that extra.)
 
     Raises:
         UsageError: no pixel is finite.

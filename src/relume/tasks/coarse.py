@@ -3,8 +3,8 @@ r"""Damage that is too large to be seen at the picture's own scale, found on a s
 The net learned damage of a certain size. On a large or soft scan a scratch is wider than that, and its edges
 are less steep: it passes for part of the picture. On a copy of half the size it is seen again.
 
-The net also learned on files, where a mark went through the blocks of a JPEG like all the rest; a copy has
-none, and is therefore saved as one.
+On genuine plates the net finds more marks where they went through the blocks of a JPEG; a copy has none, and
+is therefore saved as one.
 """
 
 __all__ = ["SMALLEST", "Ask", "Overlooked", "fill", "halved", "overlooked", "search"]
