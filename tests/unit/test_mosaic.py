@@ -119,6 +119,19 @@ def test_narrow_overlaps_are_found_as_exactly_as_their_content_allows() -> None:
     assert missed[1] < 0.2 and missed[1] < 0.5 * missed[0]
 
 
+def test_shifts_are_not_pulled_towards_a_smaller_or_a_larger_overlap() -> None:
+    """What all shifts are off alike adds up along a row: 0.08 pixels each where borders of tiles count."""
+    mosaic = Mosaic(200_012, 6, 256, step=240, kinds=("porous",))
+    looks = Looks([shot.raw for shot in mosaic], mosaic.simulator.session.detector.dark)
+    scales, along = details(looks), []
+    for i, j in neighbours(mosaic.nominal, looks.shape, least=4):
+        nominal, true = (at[j] - at[i] for at in (mosaic.nominal, mosaic.positions))
+        found = register(scales, (float(nominal[0]), float(nominal[1])), 16, (i, j))
+        if found.ncc > 0.5:
+            along.append((np.array(found.offset) - true) @ nominal / np.hypot(*nominal))
+    assert len(along) >= 50 and abs(np.median(along)) < 0.04
+
+
 def test_false_links_do_not_pull_and_missing_ones_follow_the_turned_stage() -> None:
     nominal = grid()
     turn = np.array([[1.0, 0.03], [-0.03, 1.0]])

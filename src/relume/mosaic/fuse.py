@@ -1,7 +1,7 @@
 r"""Tiles to one picture: each over its light, laid where it belongs, weighted by inverse variance and a
 ramp."""
 
-__all__ = ["Band", "Canvas", "bands", "canvas"]
+__all__ = ["Band", "Canvas", "bands", "canvas", "laid"]
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -68,6 +68,14 @@ def bands(
         top = number * on.rows
         height = min(on.rows, on.shape[0] - top)
         yield _band(looks, found, on, top, height, np.where(usable, ramp, 0.0))
+
+
+def laid(looks: Looks, found: Solution, number: int) -> npt.NDArray[np.float32]:
+    """One tile (H,W) as it goes into the picture, its upper left corner at its place rounded down: T, and 0
+    where the tile is left out."""
+    kept = found.field > np.log(_DARK)
+    moved, _, _ = _tile(looks, found, number, np.ones(looks.shape), 0, looks.shape[0])
+    return np.where(kept, moved, np.float32(0))
 
 
 def _ramp(size: tuple[int, int]) -> npt.NDArray[np.float64]:

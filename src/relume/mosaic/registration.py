@@ -46,6 +46,9 @@ class Details(Looks):
 
     Attributes:
         mask: (H,W), 1 where there is light, 0 near dark corners.
+        inner: the same, and 0 near the border of the tile: the local mean takes a mirror image for what lies
+            beyond it, another one in each of two tiles.
+        margin: how near, in pixels.
     """
 
     def __init__(self, looks: Looks, width: int | None = None) -> None:
@@ -58,6 +61,10 @@ class Details(Looks):
         self._common = np.median(np.stack([self._fine(looks[i]) for i in chosen]), axis=0)
         bright = uniform_filter((light > np.log(_DARK)).astype(np.float64), self._width)
         self.mask = (bright > 0.999).astype(np.float64)
+        self.margin = self._width // 2 + 1
+        self.inner = np.pad(
+            self.mask[self.margin : -self.margin, self.margin : -self.margin], self.margin
+        )
         super().__init__(looks.tiles, looks.dark)
 
     def _read(self, number: int) -> npt.NDArray[np.float32]:
@@ -93,13 +100,19 @@ def register(
     A local mean over as much as two tiles share takes in what only one of them has: such a shift is found
     surely, and is wrong by half a pixel and more. A narrow mean is exact where fine content stands out of
     the noise. The correlation is that of the coarsest scale.
+
+    On the finer scales the borders of the tiles do not count where the overlap is wide enough to do without:
+    they pull tiles together, by a few tenths of a pixel each and by many in a long row.
     """
     i, j = pair
     found = link(scales[0][i], scales[0][j], scales[0].mask, expected, radius, pair)
     for scale in scales[1:]:
         if found.ncc < GATE:
             break
-        near = link(scale[i], scale[j], scale.mask, found.offset, _NEAR, pair)
+        dy, dx = (int(np.rint(d)) for d in found.offset)
+        room = min(shared((dy, dx), (scale.shape[0], scale.shape[1])).shape) - 2 * scale.margin
+        mask = scale.inner if room >= _NARROWEST else scale.mask
+        near = link(scale[i], scale[j], mask, found.offset, _NEAR, pair)
         if near.ncc < _NEAR_GATE:
             break
         found = found._replace(offset=near.offset)

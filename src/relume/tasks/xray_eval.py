@@ -17,7 +17,7 @@ from relume.degrade.illumination.shots import window
 from relume.degrade.phantoms import wedge
 from relume.mosaic import Settings, Solution, solve
 from relume.mosaic.balance import Balance, Gauge
-from relume.mosaic.fuse import Canvas, bands, canvas
+from relume.mosaic.fuse import Canvas, bands, canvas, laid
 from relume.mosaic.looks import Looks
 from relume.scan import Scan
 
@@ -124,7 +124,10 @@ def _binned(picture: npt.NDArray[np.floating], step: int) -> npt.NDArray[np.floa
 def evaluate_mosaic(
     mosaic: Mosaic, settings: Settings, *, model: str = "xray", engine: str = "auto"
 ) -> dict[str, float]:
-    """The figures of one mosaic: seams, quality, slow bias, the grid of tiles, gains, places, field."""
+    """The figures of one mosaic: seams, quality, slow bias, the grid of tiles, gains, places, field.
+
+    Seams are those of the tiles as they are fused: moved to whole pixels, without what is left out.
+    """
     dark = mosaic.simulator.session.detector.dark
     shots = list(mosaic)
     looks = Looks([shot.raw for shot in shots], dark)
@@ -136,8 +139,7 @@ def evaluate_mosaic(
     made, truth = _fused(looks, found, on), _truth([shot.clean for shot in shots], real, on)
     valid = np.isfinite(made) & np.isfinite(truth)
     t, y = np.where(valid, made, 1.0), np.where(valid, truth, 1.0)
-    tiles = [looks[i] - found.balance.slow(i, looks.shape) - found.field for i in range(len(looks))]
-    agreement = seams([np.exp(tile) for tile in tiles], found.places)
+    agreement = seams([laid(looks, found, i) for i in range(len(looks))], np.floor(found.places))
     gains = found.balance.gains - np.log([shot.gain for shot in shots])
     light = np.mean([np.log(shot.background) for shot in shots], axis=0)
     whole = report(t, y, valid)
