@@ -20,6 +20,7 @@ from relume.mosaic.overlap import neighbours, shared
 from relume.mosaic.places import places
 from relume.mosaic.registration import Link, details, register
 from relume.mosaic.repeats import repeats
+from relume.mosaic.tops import densest, tops
 from relume.tasks.xray_eval import evaluate_mosaic
 
 N, STEP, K = 64, 52, 4
@@ -253,13 +254,77 @@ def test_six_modes_are_open_and_a_ramp_in_the_gains_cannot_be_told_from_the_samp
     gauge = found.gauge
     assert gauge.open_modes == 6  # a constant, two ramps, three bowls
     assert gauge.eigenvalues[6] > 1e3 * max(gauge.eigenvalues[5], 1e-13)
-    assert set(gauge.fixed_by) == {"gain", "sample", "step", "memory", "field"}
+    assert set(gauge.fixed_by) == {"gain", "sample", "step", "memory", "field", "empty"}
     # the data do not change when the ramp is put into the gains and taken out of modes and sample
     tight, loose = balanced(gains, prior=Prior(gain=0.01)), balanced(gains, prior=Prior(gain=0.3))
     assert tight.deviations.mean() < loose.deviations.mean()
     np.testing.assert_allclose(
         beyond_gauge(tight.gains, grid()), beyond_gauge(loose.gains, grid()), atol=5e-3
     )
+
+
+def hills(gains: np.ndarray, world: np.ndarray, *, empty: bool) -> tuple[Balance, np.ndarray]:
+    """The balance of tiles of ``world``, and by how much each tile's gain is off, less their mean."""
+    rng, corners = np.random.default_rng(1), grid()
+    tiles = [
+        5000 * np.exp(gains[i] + 0.2 * X + world[y : y + N, x : x + N] + 0.01 * rng.standard_normal((N, N)))
+        for i, (y, x) in enumerate(corners.astype(int))
+    ]
+    looks = Looks(tiles)
+    known = equations(looks, 0.2 * X, corners, neighbours(corners, looks.shape, least=4))
+    levels = np.array([float(np.median(looks[i])) for i in range(len(looks))])
+    found = balance(known, levels, Prior(gain=0.2, empty=empty), field=False, tops=tops(looks, 0.2 * X))
+    off = found.gains - np.log(5000) - gains
+    return found, off - off.mean()
+
+
+def test_where_tiles_are_empty_in_part_a_ramp_of_the_gains_is_told_from_the_sample() -> None:
+    """Half of the patches are empty, and a gauge that overlaps leave open is held by them."""
+    y, x = (grid() / STEP).T
+    ramp = 0.06 * (x - 1.5) - 0.04 * (y - 1.5) + 0.03 * (x - 1.5) ** 2
+    world = scenery(int(grid().max()) + N, cells=12)
+    (told, off), (untold, lost) = hills(ramp, world, empty=True), hills(ramp, world, empty=False)
+    assert off.std() < 0.006 and lost.std() > 5 * off.std()
+    assert told.deviations.mean() < 0.2 * untold.deviations.mean()
+    assert told.gauge.fixed_by["empty_sd"] < 0.02 and told.gauge.fixed_by["empty_share"] > 0.4
+    assert "empty_sd" not in untold.gauge.fixed_by
+    assert told.gauge.open_modes == untold.gauge.open_modes == 6  # of what overlaps leave open
+
+
+def test_brightest_parts_that_do_not_agree_say_little() -> None:
+    """Nothing is empty, and no part is as bright as another."""
+    side = int(grid().max()) + N
+    far = np.fft.fftfreq(side)
+    falls = 1 / np.maximum(np.hypot(far[:, None], far), 1 / side) ** 1.5
+    for seed in range(4):
+        noise = np.fft.fft2(np.random.default_rng(seed).standard_normal((side, side))) * falls
+        world = np.fft.ifft2(noise).real
+        world = 0.2 * world / world.std() - 1
+        found, off = hills(np.zeros(K * K), world, empty=True)
+        _, without = hills(np.zeros(K * K), world, empty=False)
+        assert off.std() < 1.5 * without.std()
+        assert found.gauge.fixed_by["empty_sd"] > 0.03
+
+
+def test_the_densest_part_of_a_mixture_is_the_part_that_agrees() -> None:
+    rng = np.random.default_rng(0)
+    agreeing, other = rng.normal(3.0, 0.01, 500), rng.uniform(2.0, 3.0, 500)
+    middle, sigma = densest(np.concatenate([other, agreeing]))
+    assert abs(middle - 3.0) < 0.003 and 0.008 < sigma < 0.03
+    assert densest(np.full(9, 1.5)) == (1.5, pytest.approx(0.003))
+
+
+def test_the_brightest_parts_are_those_of_their_blocks_and_dark_corners_say_nothing() -> None:
+    field = np.where(np.hypot(X, Y) > 1.05, -2.0, 0.0)
+    looks = Looks([100 * np.exp(field + depth) for depth in (np.where(X > 0.5, 0.1, -0.2), 0.0)])
+    found = tops(looks, field)
+    corner = (np.abs(found.at[0]) == 0.75) & (np.abs(found.at[1]) == 0.75)
+    assert len(found.values) == 32 and corner.sum() == 8  # a part of each corner is lit
+    first = (found.tile == 0) & ~corner
+    np.testing.assert_allclose(
+        found.values[first] - np.log(100), np.where(found.at[1][first] > 0.5, 0.1, -0.2), atol=1e-5
+    )
+    assert len(tops(looks, np.where(X > 0.4, -2.0, 0.0)).values) == 24
 
 
 def test_unknowns_that_meet_all_others_are_eliminated_without_a_trace() -> None:
@@ -387,11 +452,12 @@ def test_no_grid_is_left_that_a_mosaic_without_tiles_would_not_have(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     m = Mosaic(seed, 6, 64, kinds=("full-field",), zernike=True)
-    found = evaluate_mosaic(m, Settings())
+    untold = Settings(prior=Prior(empty=False))  # else they have none before either
+    found = evaluate_mosaic(m, untold)
     assert found["pitch"] < 3 * max(1.0, found["pitch_truth"])
     solving = import_module("relume.mosaic.solve")  # the package has a function of that name
     monkeypatch.setattr(solving, "repeats", lambda level, count, shape: np.zeros(shape))
-    before = evaluate_mosaic(m, Settings())
+    before = evaluate_mosaic(m, untold)
     assert before["pitch"] > 3 * max(1.0, before["pitch_truth"])  # these are mosaics that had one
     assert found["psnr"] > before["psnr"]
 

@@ -38,7 +38,7 @@ def seam(one: Field, other: Field) -> Seam:
 def seams(tiles: Sequence[Field], corners: NDArray[np.floating], *, least: int = 8) -> list[Seam]:
     """Of all overlapping pairs of tiles, whose upper left corners (N,2) are rounded to whole pixels.
 
-    Overlaps narrower than ``least`` pixels are left out.
+    Overlaps narrower than ``least`` pixels are left out, and those that hold no positive pixel of both.
     """
     at = np.rint(corners).astype(int)
     found = []
@@ -50,7 +50,8 @@ def seams(tiles: Sequence[Field], corners: NDArray[np.floating], *, least: int =
                 continue
             here = one[max(0, dy) : h + min(0, dy), max(0, dx) : w + min(0, dx)]
             there = other[max(0, -dy) : h + min(0, -dy), max(0, -dx) : w + min(0, -dx)]
-            found.append(seam(here, there))
+            if ((here > 0) & (there > 0)).any():
+                found.append(seam(here, there))
     return found
 
 

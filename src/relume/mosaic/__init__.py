@@ -8,6 +8,7 @@ r"""Tiles → one picture, without a shot of the empty field.
 ``registration.py`` how far neighbours lie apart; ``places.py``: where they all lie, robustly
 ``fields.py``       F: what all tiles have in common, by one of :data:`FIELDS`
 ``repeats.py``      what an estimate of F leaves in every tile
+``tops.py``         what is brightest in every part of every tile: empty, where they agree
 ``balance.py``      c and d of all tiles in one sparse solve, and what of the gauge stays open
 ``solve.py``        the above in turn
 ``fuse.py``         one picture, band by band, with its standard deviation

@@ -7,7 +7,9 @@ tile) and q (a slow error of the field F, the same for all), found at once by re
 Huber's weights; errors do not add up along a path of tiles.
 
 The differences leave a gauge: a constant, and S of degree 1 and 2 over the mosaic, which gains and slow
-modes can imitate tile by tile. Priors fix them, and :class:`Gauge` says how well.
+modes can imitate tile by tile; smooth hills and valleys a few tiles wide are held but weakly. Where the
+sample leaves parts of the tiles empty, S is the same there (:mod:`.tops`); priors fix the rest, and
+:class:`Gauge` says how well.
 
 Source: Huber, *Robust estimation of a location parameter*, 1964.
 """
@@ -25,6 +27,7 @@ from relume.background.smooth import polynomials
 
 from .looks import Field, Looks
 from .overlap import Places, shared
+from .tops import BLOCKS, Tops, densest
 
 SLOW, COMMON = 2, 4  # degrees of d·P and q·Q
 _P = 5
@@ -33,6 +36,8 @@ _CELLS = 32  # along a side of a tile
 _HUBER = 1.345
 _MODES = 12  # how many of the weakest are told
 _OPEN = 1e-12  # of the median diagonal: zero to rounding
+_AGREE = 0.015  # standard deviation up to which brightest parts are taken to be empty
+_ROUNDS, _STILL = 32, 1e-4  # of reweighting: at most, and of the gains at which nothing moves any more
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Prior:
         thicker. step: of what a slow mode changes from one tile to the next.
         memory: the share of a slow mode that is left a tile later.
         field: of each coefficient of q.
+        empty: whether the brightest parts of the tiles are taken to be empty where they agree. How well they
+        do is estimated; where nothing in the sample is empty they hardly do, and say little.
     """
 
     gain: float = 0.15
@@ -52,6 +59,7 @@ class Prior:
     step: float = 0.004
     memory: float = 0.97
     field: float = 0.01
+    empty: bool = True
 
 
 class Equations(NamedTuple):
@@ -189,7 +197,14 @@ def _block(rows: Any, i: int, j: int, p: Field, q: Field, n: int) -> tuple[Any, 
     return np.concatenate(data), np.tile(rows, len(columns)), np.repeat(columns, len(rows))
 
 
-def balance(known: Equations, levels: Field, prior: Prior | None = None, *, field: bool = True) -> Balance:
+def balance(
+    known: Equations,
+    levels: Field,
+    prior: Prior | None = None,
+    *,
+    field: bool = True,
+    tops: Tops | None = None,
+) -> Balance:
     """Solves for all tiles at once.
 
     Args:
@@ -197,6 +212,7 @@ def balance(known: Equations, levels: Field, prior: Prior | None = None, *, fiel
         levels: ln of the median counts of each tile (N,), in the order in which they were taken.
         prior: see :class:`Prior`.
         field: whether q is sought; a field that was measured needs no correction.
+        tops: the brightest parts of the tiles over the field; see :class:`Prior`.
     """
     from scipy.sparse import diags_array
 
@@ -207,22 +223,76 @@ def balance(known: Equations, levels: Field, prior: Prior | None = None, *, fiel
     held, target = _priors(n, levels - middle, prior)
     weight = np.full(known.rows.shape[0], known.sigma**-2)
     x = np.zeros(held.shape[0])
-    for _ in range(8):
+    empty = _Empty(tops, n) if tops is not None and prior.empty else None
+    for number in range(_ROUNDS):
+        before = x[:n]
         seen = known.rows.T @ diags_array(weight) @ known.rows if len(weight) else held * 0
-        solved = _factored(seen + held, n * (1 + _P))
-        x = solved(known.rows.T @ (weight * known.values) + target)
+        matrix, right = seen + held, known.rows.T @ (weight * known.values) + target
+        if empty is not None:
+            matrix, right = matrix + empty.precision, right + empty.drawn
+        x = _factored(matrix, n * (1 + _P))(right)
+        moved = x[:n] - before
+        still = np.abs(moved - moved.mean()).max() < _STILL
+        if empty is not None:
+            settled = empty.settled
+            empty.weigh(x, settled=settled or still or number >= _ROUNDS // 2)
+            still &= settled
+        if still:
+            break
         miss = np.abs(known.values - known.rows @ x)
         sigma = max(1.4826 * float(np.median(miss)), 1e-4) if len(miss) else 1.0
         # cells next to each other err together: a cell counts as much as the camera's blur leaves of it
         weight = np.minimum(1.0, _HUBER * sigma / np.maximum(miss, 1e-12)) / sigma**2
+    # the brightest parts of one tile may err alike: for error bars they count once, not block by block
+    sure = seen + held if empty is None else seen + held + empty.precision / BLOCKS**2
+    solved = _factored(sure, n * (1 + _P))
     spread = np.sqrt(np.maximum(np.diagonal(solved(np.eye(len(x), n))[:n]), 0))
     return Balance(
         gains=x[:n] + middle,
         modes=x[n : n * (1 + _P)].reshape(n, _P),
         common=x[n * (1 + _P) :],
         deviations=spread,
-        gauge=_gauge(seen, seen + held, n, prior),
+        gauge=_gauge(seen, sure, n, prior, empty),
     )
+
+
+class _Empty:
+    """The brightest parts of the tiles as equations: the densest of them are taken to be one level.
+
+    That level is free, so that nothing is said of the gains' mean. What is far from it is a part which the
+    sample fills, and weighs little (Cauchy's weights). Once the solution has settled, all weigh less if they
+    do not agree as empty parts do: a sample that fills the tiles is as bright in neighbouring ones, and a
+    slope of its own would be taken for one of the gains.
+    """
+
+    def __init__(self, found: Tops, n: int) -> None:
+        from scipy.sparse import csr_array
+
+        self._values = found.values
+        count, waves = len(found.values), polynomials(*found.at, COMMON)
+        columns = [found.tile, *(n + _P * found.tile + k for k in range(_P))]
+        columns += [np.full(count, n * (1 + _P) + k) for k in range(_Q)]
+        data = np.concatenate([np.ones(count), *waves[1 : 1 + _P], *waves[1:]])
+        place = np.tile(np.arange(count), len(columns)), np.concatenate(columns)
+        size = n * (1 + _P) + _Q
+        self._rows = csr_array((data, place), (count, size))
+        self.precision, self.drawn = csr_array((size, size)), np.zeros(size)
+        self.told: dict[str, float] = {}
+        self.settled = False
+
+    def weigh(self, x: Field, *, settled: bool) -> None:
+        """Which of them are empty, by the solution x, and how well they agree."""
+        from scipy.sparse import diags_array
+
+        left = self._values - self._rows @ x
+        level, sigma = densest(left)
+        weight = 1 / (1 + ((left - level) / (2 * sigma)) ** 2) / sigma**2
+        self.settled = settled
+        if settled:
+            weight *= min(1.0, (_AGREE / sigma) ** 2)
+        self.precision = self._rows.T @ diags_array(weight) @ self._rows
+        self.drawn = self._rows.T @ (weight * (self._values - level))
+        self.told = {"empty_sd": sigma, "empty_share": float(np.mean(np.abs(left - level) < 3 * sigma))}
 
 
 def _factored(matrix: Any, size: int) -> Callable[[Field], Field]:
@@ -275,7 +345,7 @@ def _priors(n: int, levels: Field, prior: Prior) -> tuple[Any, Field]:
     return block_diag([gains, slow, common], format="csr"), target
 
 
-def _gauge(seen: Any, held: Any, n: int, prior: Prior) -> Gauge:
+def _gauge(seen: Any, held: Any, n: int, prior: Prior, empty: _Empty | None) -> Gauge:
     """The modes of gains and slow modes of least eigenvalue, and how the priors hold them.
 
     By inverse iteration of a block: the open modes share one eigenvalue, of which a single vector finds one.
@@ -300,5 +370,8 @@ def _gauge(seen: Any, held: Any, n: int, prior: Prior) -> Gauge:
         open_modes=int((values[:count] < _OPEN).sum()),
         eigenvalues=[float(max(v, 0.0)) for v in values[:count]],
         deviations=[float(d) for d in deviations],
-        fixed_by={name: float(value) for name, value in asdict(prior).items()},
+        fixed_by={
+            **{name: float(value) for name, value in asdict(prior).items()},
+            **({} if empty is None else empty.told),
+        },
     )

@@ -62,9 +62,7 @@ class Details(Looks):
         bright = uniform_filter((light > np.log(_DARK)).astype(np.float64), self._width)
         self.mask = (bright > 0.999).astype(np.float64)
         self.margin = self._width // 2 + 1
-        self.inner = np.pad(
-            self.mask[self.margin : -self.margin, self.margin : -self.margin], self.margin
-        )
+        self.inner = np.pad(self.mask[self.margin : -self.margin, self.margin : -self.margin], self.margin)
         super().__init__(looks.tiles, looks.dark)
 
     def _read(self, number: int) -> npt.NDArray[np.float32]:

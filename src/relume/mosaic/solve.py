@@ -18,6 +18,7 @@ from .overlap import Places, neighbours
 from .places import places
 from .registration import GATE, Link, details, register
 from .repeats import repeats
+from .tops import tops
 from .work import Work
 
 Tell = Callable[[str, int, int], None]
@@ -144,7 +145,8 @@ def _rounds(
             common = estimator(_Residual(looks, held), len(looks), looks.shape)
         common = common - np.median(common)
         tell("gains", number, _ROUNDS)
-        held = balance(equations(looks, common, at, pairs), levels, prior, field=given is None)
+        known, bright = equations(looks, common, at, pairs), tops(looks, common)
+        held = balance(known, levels, prior, field=given is None, tops=bright)
         common = common + held.correction(looks.shape)
     assert held is not None
     if given is None:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Parts that are done lie in a hidden folder beside OUT until it is whole: the same command goes on after an
-interruption. Overlaps leave open a ramp and a bowl over the whole mosaic; what holds them, and how well, is
-in the provenance of OUT.
+interruption. Overlaps leave open a ramp and a bowl over the whole mosaic. The brightest parts of the tiles
+hold them, as far as they agree; what else does, and how well, is in the provenance of OUT.
 """
 _ASSUMED = 0.135  # of a tile, where nothing says how far they overlap; with the radius, 2 to 25 %
 _STAGES = ("registration", "field", "gains", "fusion")
@@ -81,6 +81,11 @@ def add(subparsers: "Subparsers") -> None:
         metavar="X",
         help="how far ln gains of tiles differ (default: 0.02 for --mode absorption, else 0.15)",
     )
+    group.add_argument(
+        "--no-empty",
+        action="store_true",
+        help="do not take the brightest parts of the tiles, where they agree, for empty",
+    )
     parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     add_talk(parser)
@@ -126,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
             args.output,
             nominal=nominal,
             dark=dark,
-            settings=Settings(args.field, radius, prior=Prior(gain=spread)),
+            settings=Settings(args.field, radius, prior=Prior(gain=spread, empty=not args.no_empty)),
             flat=flat,
             sigma=args.uncertainty,
             checksums=checksums(scan, args),
