@@ -16,10 +16,18 @@ def page() -> str:
     parser = make_parser()
     parts = ["# The command line\n\nMade from the commands' own help by `python scripts/cli_docs.py`.\n"]
     parts.append(f"```\n{parser.format_help()}```\n")
-    actions = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    for name, command in next(actions).choices.items():
-        parts.append(f"## relume {name}\n\n```\n{command.format_help()}```\n")
-    return "\n".join(parts)
+    return "\n".join(parts + chapters(parser, "relume", 2))
+
+
+def chapters(parser: argparse.ArgumentParser, called: str, depth: int) -> list[str]:
+    """The help of all commands of a parser, and of their own commands one level deeper."""
+    parts = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                parts.append(f"{'#' * depth} {called} {name}\n\n```\n{command.format_help()}```\n")
+                parts += chapters(command, f"{called} {name}", depth + 1)
+    return parts
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 r"""Backgrounds side by side on simulated sessions, and a mosaic against its truth."""
 
-__all__ = ["FIGURES", "Situation", "compare", "against_reference", "evaluate_mosaic", "situations"]
+__all__ = ["FIGURES", "Situation", "compare", "against_reference", "evaluate_mosaic", "judge_mosaic", "situations"]
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -128,11 +128,15 @@ def evaluate_mosaic(
 
     Seams are those of the tiles as they are fused: moved to whole pixels, without what is left out.
     """
-    dark = mosaic.simulator.session.detector.dark
     shots = list(mosaic)
-    looks = Looks([shot.raw for shot in shots], dark)
+    looks = Looks([shot.raw for shot in shots], mosaic.simulator.session.detector.dark)
     estimator, _ = common_field(settings.common, model, engine)
     found = solve(looks, mosaic.nominal, settings=settings, estimator=estimator)
+    return judge_mosaic(mosaic, shots, looks, found)
+
+
+def judge_mosaic(mosaic: Mosaic, shots: Sequence[Shot], looks: Looks, found: Solution) -> dict[str, float]:
+    """The figures of a solution, by whomever, for the tiles ``shots`` of a simulated mosaic."""
     apart = (mosaic.positions - found.places).mean(0)
     real = mosaic.positions - apart
     on = canvas(np.concatenate([found.places, real]), looks.shape)
