@@ -10,6 +10,7 @@ from relume.bench.stitching import low_frequency_bias, pitch_peak, seam, seams
 from relume.bench.transmission import (
     density_error,
     density_slope,
+    fidelity,
     flatness,
     hallucination,
     masks,
@@ -194,6 +195,14 @@ def test_a_grid_of_tiles_shows_as_a_peak_at_its_pitch() -> None:
     assert pitch_peak(drawn * ramp, step) < 6  # a ramp is no grid
     with pytest.raises(UsageError, match="four tiles"):
         pitch_peak(drawn, 100)
+
+
+def test_fidelity_is_that_of_the_report() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.3, 1, (64, 64))
+    found, valid = 0.6 * truth * rng.normal(1, 0.03, truth.shape), rng.random(truth.shape) < 0.9
+    whole = report(found, truth, valid)
+    assert fidelity(found, truth, valid) == (whole.psnr, whole.density_error)
 
 
 def test_low_frequency_bias_sees_a_ramp_and_neither_noise_nor_scale() -> None:

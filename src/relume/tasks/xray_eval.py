@@ -1,6 +1,14 @@
 r"""Backgrounds side by side on simulated sessions, and a mosaic against its truth."""
 
-__all__ = ["FIGURES", "Situation", "compare", "against_reference", "evaluate_mosaic", "judge_mosaic", "situations"]
+__all__ = [
+    "FIGURES",
+    "Situation",
+    "against_reference",
+    "compare",
+    "evaluate_mosaic",
+    "judge_mosaic",
+    "situations",
+]
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relume.bench.stitching import low_frequency_bias, pitch_peak, seams
-from relume.bench.transmission import hallucination, report, scaled, smoothed
+from relume.bench.transmission import fidelity, hallucination, report, scaled, smoothed
 from relume.bench.uncertainty import coverage
 from relume.degrade.illumination import Mosaic, Shot, Simulator
 from relume.degrade.illumination.formation import optics
@@ -146,10 +154,10 @@ def judge_mosaic(mosaic: Mosaic, shots: Sequence[Shot], looks: Looks, found: Sol
     agreement = seams([laid(looks, found, i) for i in range(len(looks))], np.floor(found.places))
     gains = found.balance.gains - np.log([shot.gain for shot in shots])
     light = np.mean([np.log(shot.background) for shot in shots], axis=0)
-    whole = report(t, y, valid)
+    psnr, density = fidelity(t, y, valid)
     figures = {
-        "psnr": whole.psnr,
-        "density_error": whole.density_error,
+        "psnr": psnr,
+        "density_error": density,
         "seam": float(np.sqrt(np.mean([s.rms**2 for s in agreement]))),
         "seam_median": float(np.median([abs(s.median) for s in agreement])),
         "bias": low_frequency_bias(t, y, valid, sigma=150 * mosaic.n / 512),

@@ -158,6 +158,11 @@ def run(args: argparse.Namespace) -> int:
         f"  {accepted} of {len(found.links)} links found; {modes.open_modes}"
         f"{' or more' if modes.open_modes == len(modes.eigenvalues) else ''} modes left open"
     )
+    if "empty_sd" in modes.fixed_by:
+        console.detail(
+            f"  the brightest parts of the tiles agree to {modes.fixed_by['empty_sd']:.1%}, "
+            f"{modes.fixed_by['empty_share']:.0%} of them (--no-empty: do not take them for empty)"
+        )
     if not args.quiet:
         for line in _doubts(found.places, scan.frames.size, accepted, len(found.links), searched=radius != 0):
             say(f"note: {args.input}: {line}")
