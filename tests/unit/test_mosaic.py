@@ -20,7 +20,7 @@ from relume.mosaic.overlap import neighbours, shared
 from relume.mosaic.places import places
 from relume.mosaic.registration import Link, details, register
 from relume.mosaic.repeats import repeats
-from relume.mosaic.tops import densest, tops
+from relume.mosaic.tops import tops
 from relume.tasks.xray_eval import evaluate_mosaic
 
 N, STEP, K = 64, 52, 4
@@ -304,14 +304,6 @@ def test_brightest_parts_that_do_not_agree_say_little() -> None:
         _, without = hills(np.zeros(K * K), world, empty=False)
         assert off.std() < 1.5 * without.std()
         assert found.gauge.fixed_by["empty_sd"] > 0.03
-
-
-def test_the_densest_part_of_a_mixture_is_the_part_that_agrees() -> None:
-    rng = np.random.default_rng(0)
-    agreeing, other = rng.normal(3.0, 0.01, 500), rng.uniform(2.0, 3.0, 500)
-    middle, sigma = densest(np.concatenate([other, agreeing]))
-    assert abs(middle - 3.0) < 0.003 and 0.008 < sigma < 0.03
-    assert densest(np.full(9, 1.5)) == (1.5, pytest.approx(0.003))
 
 
 def test_the_brightest_parts_are_those_of_their_blocks_and_dark_corners_say_nothing() -> None:

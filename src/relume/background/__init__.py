@@ -4,9 +4,10 @@ An :class:`Estimator` gives B of median 1; :func:`corrected` divides it out. To 
 and list it in :data:`ESTIMATORS`.
 """
 
-__all__ = ["ESTIMATORS", "Estimator", "camera", "corrected", "filled", "noise", "optical_density"]
+__all__ = ["ESTIMATORS", "Estimator", "camera", "corrected", "evened", "filled", "noise", "optical_density"]
 
 from .basic import BASIC
+from .empty import evened
 from .estimator import Estimator, corrected, optical_density
 from .holes import filled
 from .measured import EIGEN_FLATS, FLAT, NONE, STALE_FLAT, TILE_MEDIAN

@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from relume.background.empty import densest, likely
 from relume.background.smooth import polynomials
 
 from .looks import Field, Looks
 from .overlap import Places, shared
-from .tops import BLOCKS, Tops, densest
+from .tops import BLOCKS, Tops
 
 SLOW, COMMON = 2, 4  # degrees of d·P and q·Q
 _P = 5
@@ -286,7 +287,7 @@ class _Empty:
 
         left = self._values - self._rows @ x
         level, sigma = densest(left)
-        weight = 1 / (1 + ((left - level) / (2 * sigma)) ** 2) / sigma**2
+        weight = likely(left, level, sigma)
         self.settled = settled
         if settled:
             weight *= min(1.0, (_AGREE / sigma) ** 2)

@@ -1,7 +1,7 @@
 r"""The brightest part of every part of every tile: where nothing stands in the light ln T is 0, wherever it
 is."""
 
-__all__ = ["BLOCKS", "Tops", "densest", "tops"]
+__all__ = ["BLOCKS", "Tops", "tops"]
 
 from typing import NamedTuple
 
@@ -15,8 +15,6 @@ BLOCKS = 4
 _CELL = 64  # of a tile's side: what is averaged before it is compared, 8 pixels or more where a tile has them
 _BRIGHT = 90  # percentile of the cells of a block
 _DARK = 0.5  # of the median light: corners that are darker say nothing
-_SHARE, _NORMAL = 0.4, 0.5244  # this share of a normal distribution lies within so many standard deviations
-_LEAST = 0.003  # standard deviation of a block's brightest part, by photon noise and by the field
 
 
 class Tops(NamedTuple):
@@ -52,16 +50,3 @@ def tops(looks: Looks, field: Field) -> Tops:
 def _cells(x: npt.NDArray[np.floating], rows: int, columns: int, step: int) -> Field:
     whole = np.asarray(x[: rows * step, : columns * step], np.float64)
     return np.asarray(whole.reshape(rows, step, columns, step).mean((1, 3)))
-
-
-def densest(values: Field) -> tuple[float, float]:
-    """Middle and standard deviation of the densest 40 % of the values, as of a normal distribution.
-
-    Blocks that are empty agree, those that the sample fills do not.
-    """
-    line = np.sort(values)
-    count = max(2, int(_SHARE * len(line)))
-    width = line[count - 1 :] - line[: len(line) - count + 1]
-    first = int(np.argmin(width))
-    middle = 0.5 * float(line[first] + line[first + count - 1])
-    return middle, max(_LEAST, 0.5 * float(width[first]) / _NORMAL)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from relume import bundle as bundles
 from relume import engines
-from relume.background import ESTIMATORS, Estimator
+from relume.background import ESTIMATORS, Estimator, evened
 from relume.background.estimator import Needs, normalised
 from relume.bundle import Bundle
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
@@ -55,6 +55,8 @@ class BackgroundNet:
     Args:
         model: name or path of a bundle for the task ``xray``.
         engine, device, precision, threads: as :func:`relume.engines.load` has them.
+        empty: whether what is left slowly uneven where the image is empty for sure is taken off
+            (:func:`relume.background.evened`).
 
     Raises:
         BundleNotFound: there is no such bundle.
@@ -70,7 +72,9 @@ class BackgroundNet:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        empty: bool = True,
     ) -> None:
+        self.empty = empty
         self.bundle = bundles.find(model)
         card = self.bundle.card
         if card["task"] != "xray":
@@ -95,8 +99,9 @@ class BackgroundNet:
         .. math:: \hat B \propto e^{F + u(f(s(I e^{-F})))}
 
         F is the fixed map (:func:`~relume.degrade.illumination.grid.fixed_map`), s shrinks, u enlarges and f
-        is the net. Without ``fixed`` it is the bundle's own map if that has the image's size, else 0. The
-        exposure does not matter: a factor on the image changes nothing.
+        is the net. What is then slowly uneven where the image is empty is taken off, if ``empty``. Without
+        ``fixed`` F is the bundle's own map if that has the image's size, else 0. The exposure does not
+        matter: a factor on the image changes nothing.
 
         Raises:
             UsageError: the image is no (H,W) or dark, or the map is of another size.
@@ -116,7 +121,8 @@ class BackgroundNet:
         field = low + pattern
         error = self.error["known" if known else "unknown"]
         sigma = np.sqrt(error["scale"] ** 2 * np.exp(spread) + error["fine"] ** 2)
-        return Background(normalised(np.exp(field)), sigma, NET, self.bundle.hash)
+        found = normalised(np.exp(field))
+        return Background(evened(light, found) if self.empty else found, sigma, NET, self.bundle.hash)
 
 
 class Method(NamedTuple):
@@ -136,7 +142,12 @@ class Method(NamedTuple):
 
 
 def find_method(
-    name: str, *, net: BackgroundNet | None = None, model: str | Path = "xray", engine: str = "auto"
+    name: str,
+    *,
+    net: BackgroundNet | None = None,
+    model: str | Path = "xray",
+    engine: str = "auto",
+    empty: bool = True,
 ) -> Method:
     """The method of that name.
 
@@ -145,6 +156,7 @@ def find_method(
         net: for ``pix2pix``, one that is loaded already.
         model: for ``pix2pix`` without ``net``, the name or path of its bundle.
         engine: what runs it, as :func:`relume.engines.load` has it.
+        empty: as :class:`BackgroundNet` has it.
 
     Raises:
         UsageError: there is no such method, or the bundle is for something else.
@@ -155,10 +167,10 @@ def find_method(
         raise UsageError(f"no background method is called {name!r}; there are: {', '.join(METHODS)}")
     if name != NET:
         return _classical(ESTIMATORS[name])
-    return _learned(find_net(model, engine) if net is None else net)
+    return _learned(find_net(model, engine, empty=empty) if net is None else net)
 
 
-def find_net(model: str | Path = "xray", engine: str = "auto") -> BackgroundNet:
+def find_net(model: str | Path = "xray", engine: str = "auto", *, empty: bool = True) -> BackgroundNet:
     """The net of a bundle, on the engine that suits it or that is named.
 
     Raises:
@@ -167,7 +179,7 @@ def find_net(model: str | Path = "xray", engine: str = "auto") -> BackgroundNet:
         EngineUnavailable: no engine can run it.
     """
     try:
-        return BackgroundNet(model, engine=engine)
+        return BackgroundNet(model, engine=engine, empty=empty)
     except BundleNotFound as error:
         raise BundleNotFound(
             f"{NET} needs the model {model}, which is not installed (relume models lists what is); "

@@ -24,6 +24,7 @@ from torch import nn
 
 from relume import engines
 from relume._version import __version__
+from relume.background import evened
 from relume.bundle import Bundle
 from relume.degrade.illumination import VALIDATION, Simulator
 from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working
@@ -185,12 +186,13 @@ def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool)
         truth = np.log(shot.background)
         pattern = fine_pattern(truth)
         fixed = _map_of_other_days(seed) if known else np.zeros_like(pattern)
-        planes = asked((shot.raw - shot.dark) * np.exp(-fixed), grid, known=known, views=views)
+        light = shot.raw - shot.dark
+        planes = asked(light * np.exp(-fixed), grid, known=known, views=views)
         with torch.inference_mode():
             out = net.eval()(torch.from_numpy(planes)).numpy()
         field, spread = answered(out, grid, (_FULL, _FULL))
         valid = shot.vignette[::4, ::4] > 0.97
-        error = (field + fixed - truth)[::4, ::4][valid]
+        error = (np.log(evened(light, np.exp(field + fixed))) - truth)[::4, ::4][valid]
         off = (fixed - pattern)[::4, ::4][valid] if known else np.zeros(1)
         yield _Case(
             error - np.median(error), spread[::4, ::4][valid].astype(np.float64), float(np.mean(off**2))

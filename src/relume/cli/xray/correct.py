@@ -63,6 +63,11 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a file or a folder")
     parser.add_argument("--method", default="pix2pix", metavar="NAME", help="see below (default: pix2pix)")
     add_net(parser)
+    parser.add_argument(
+        "--no-empty",
+        action="store_true",
+        help="pix2pix: do not even what is slowly uneven in parts that agree and are taken for empty",
+    )
     add_measured(parser)
     parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
     add_mode(parser)
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         check_name(args.report)
         check_output(args.report, overwrite=args.overwrite)
-    method = find_method(args.method, model=args.model, engine=args.engine)
+    method = find_method(args.method, model=args.model, engine=args.engine, empty=not args.no_empty)
     console = Console.of(args)
     scans, failed = _opened(jobs, method, args)
     blank: list[str] = []
@@ -289,6 +294,7 @@ def _parameters(method: "Method", dark: Any, scan: "Scan", args: argparse.Namesp
     }
     if method.model is not None:
         facts["model"] = f"{method.model.name} {method.model.card['version']}"
+        facts["empty parts evened"] = not args.no_empty
     if _uses_flats(method, args):
         facts |= {"reference": str(args.reference or "of the file"), "exposure ratio": scan.flat_scale}
     if args.thickness is not None:
