@@ -16,7 +16,14 @@ from typing import Any
 from relume import __version__
 from relume import bundle as bundles
 from relume.cli.streams import write_text
-from xray_table import acceptance, on_measured, own_references, quality_for_card
+from xray_table import (
+    acceptance,
+    mosaics,
+    mosaics_each,
+    on_measured,
+    own_references,
+    quality_for_card,
+)
 
 HERE = Path(__file__).resolve().parent
 HOUSE = HERE.parent
@@ -250,6 +257,8 @@ TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "soft-marks": ("soft-marks", "docs/methods.md", soft),
     "acceptance": ("xray-acceptance", "docs/xray.md", acceptance),
     "own-references": ("xray-references", "docs/xray.md", own_references),
+    "mosaics": ("xray-mosaics", "docs/xray.md", mosaics),
+    "mosaics-each": ("xray-mosaics", "docs/xray.md", mosaics_each),
     "on-measured": ("xray-measured", "docs/xray.md", on_measured),
 }
 

@@ -1,6 +1,6 @@
 """What the model xray reaches beside what is asked for: the table of docs/xray.md, and a card's words."""
 
-__all__ = ["acceptance", "on_measured", "own_references", "quality_for_card"]
+__all__ = ["acceptance", "mosaics", "mosaics_each", "on_measured", "own_references", "quality_for_card"]
 
 import re
 from collections.abc import Mapping
@@ -163,6 +163,51 @@ def own_references(facts: Facts) -> str:
         held = f"{row['coverage']['mean']:.1%}".replace("%", " %") if "coverage" in row else ""
         shown = (f"{row[figure]['mean']:.3f}" for figure in ("density_error", "flatness"))
         lines.append(f"| {name} | {psnr} | {' | '.join(shown)} | {held} |")
+    return "\n".join(lines)
+
+
+MOSAICS = {
+    "flat": "all tiles over one flat, taken at the first; true places",
+    "median": "all over the median of the tiles; true places",
+    "no-empty": "`relume xray mosaic --no-empty`",
+    "solve": "**`relume xray mosaic`**",
+    "exact": "each less its true glare, over its true light; true places",
+}
+
+
+def mosaics(facts: Facts) -> str:
+    """Mosaics, by how they were made, means of all with their intervals."""
+    lines = ["| | PSNR | optical density | seams | slow bias |", "|---|---|---|---|---|"]
+    for key, name in MOSAICS.items():
+        row = facts["figures"][key]
+        psnr = "{mean:.1f} dB ({low:.1f} to {high:.1f})".format(**row["psnr"])
+        others = (
+            "{mean:.3f} ({low:.3f} to {high:.3f})".format(**row[figure])
+            for figure in ("density_error", "seam", "bias")
+        )
+        lines.append(f"| {name} | {psnr} | {' | '.join(others)} |")
+    return "\n".join(lines)
+
+
+def mosaics_each(facts: Facts) -> str:
+    """Each mosaic: what it is, and its figures without and with empty parts, beside true light."""
+    lines = [
+        "| session | sample, contrast, overlap | PSNR: `--no-empty` → default (true light) | seams "
+        "| slow bias | places off, pixels | pitch (truth) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number, drawn in enumerate(facts["mosaics"]):
+        before, found, exact = (facts["each"][key][number] for key in ("no-empty", "solve", "exact"))
+        cells = (
+            str(drawn["seed"]),
+            f"{drawn['kind']}, {drawn['contrast']}, {drawn['overlap']:.0%}".replace("%", " %"),
+            f"{before['psnr']:.1f} → {found['psnr']:.1f} ({exact['psnr']:.1f})",
+            f"{found['seam']:.3f}",
+            f"{before['bias']:.3f} → {found['bias']:.3f}",
+            f"{found['places']:.2f}",
+            f"{found['pitch']:.1f} ({found['pitch_truth']:.1f})",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
