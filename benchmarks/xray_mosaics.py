@@ -4,8 +4,8 @@ r"""Mosaics of 8×8 tiles of 512² against their truth: our solution, classical 
 
 Sessions of the test split as they are drawn: every kind of sample, absorption and Zernike contrast, overlaps
 of 2 to 24 %, gains that depend on the sample. About three minutes a session on one core. Classical practice
-is handed the true places; the last row the true light and glare of every tile too, and shows what photon
-noise leaves.
+is handed the true places; the last row the true light and glare of every tile too, so that photon noise
+is all that is left.
 """
 
 __all__ = ["main"]
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sessions", type=int, default=8)
+    parser.add_argument("--sessions", type=int, default=12)
     parser.add_argument("--first", type=int, default=0, help="number of the first session")
     parser.add_argument("--lines", type=Path, help="keep each answer as a line of JSON, to go on from")
     parser.add_argument("--quick", action="store_true", help="one mosaic of 4×4 tiles of 128²")

@@ -15,6 +15,7 @@ pytest.importorskip("onnx")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from relume import bundle as bundles  # noqa: E402
+from relume.background import evened  # noqa: E402
 from relume.cli import main  # noqa: E402
 from relume.degrade.illumination import VALIDATION, Simulator  # noqa: E402
 from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working  # noqa: E402
@@ -203,6 +204,20 @@ def test_dead_pixels_and_dead_lines_make_no_nan(net: BackgroundNet) -> None:
             net(dark)
     with pytest.raises(UsageError, match=r"\(H, W\)"):
         net(np.ones((4, 4, 3)))
+
+
+def test_what_is_uneven_in_an_empty_image_is_taken_off_unless_it_is_not_to_be(
+    net: BackgroundNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = (2 * np.arange(128) + 1) / 128 - 1
+    image = np.random.default_rng(0).poisson(20_000 * np.exp(0.01 * x), (128, 128)).astype(np.float64)
+    plain = BackgroundNet(net.bundle.path, precision="f32", empty=False)(image).field
+    found = net(image).field
+    np.testing.assert_array_equal(found, evened(image, plain))
+    exact = np.exp(0.01 * x) * np.ones((128, 1))
+    monkeypatch.setattr("relume.tasks.background.evened", lambda light, field: exact)
+    np.testing.assert_array_equal(net(image).field, exact)
+    assert not np.array_equal(plain, exact)
 
 
 def test_every_method_is_reached_by_its_name(net: BackgroundNet) -> None:

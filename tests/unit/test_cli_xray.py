@@ -198,6 +198,26 @@ def test_a_picture_in_bands_is_the_same_in_every_format(tmp_path: Path) -> None:
     assert not (tmp_path / "b.h5").exists()
 
 
+def test_empty_parts_are_left_out_of_it_where_that_is_asked_for(tiles: Path, tmp_path: Path) -> None:
+    whole, without = tmp_path / "a.h5", tmp_path / "b.h5"
+    assert _main("xray", "mosaic", tiles, "-o", whole, "-q") == 0
+    assert _main("xray", "mosaic", tiles, "-o", without, "--no-empty", "-q") == 0
+    held = [provenance_of(path).parameters["fixed by"] for path in (whole, without)]
+    assert "empty_sd" in held[0] and "empty_sd" not in held[1]
+    x = (2 * np.arange(160) + 1) / 160 - 1
+    light = np.exp(0.1 * x - 0.1 * x[:, None] ** 2)
+    empty = np.random.default_rng(0).poisson(20_000 * light).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "empty.tif", empty)
+    even = []
+    for name, options in (("c.h5", ()), ("d.h5", ("--no-empty",))):
+        assert _main("xray", "correct", tmp_path / "empty.tif", "-o", tmp_path / name, "-q", *options) == 0
+        assert provenance_of(tmp_path / name).parameters["empty parts sought"] is (not options)
+        with library().File(tmp_path / name) as file:
+            t = file["exchange"]["data"][0]
+        even.append(np.std(t.reshape(10, 16, 10, 16).mean((1, 3))))
+    assert even[0] < 0.8 * even[1]
+
+
 def test_a_mosaic_from_a_folder(tiles: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.h5"
     options = ("--dark", tiles / "dark.tif", "--mode", "absorption", "--uncertainty", "-q")

@@ -9,7 +9,7 @@ from relume.background.empty import densest
 N = 256
 Y, X = (np.mgrid[:N, :N] * 2 + 1) / N - 1
 LIGHT = np.exp(0.3 * X - 0.2 * Y**2)
-SLOPE = np.exp(0.02 * X - 0.015 * Y + 0.01 * X * Y)
+SLOPE = np.exp(0.01 * X - 0.008 * Y + 0.006 * X * Y)
 
 
 def blobs(count: int, seed: int = 0, depth: float = 0.5) -> np.ndarray:
@@ -58,6 +58,18 @@ def test_a_sample_that_fills_the_image_keeps_its_own_slopes() -> None:
 def test_steps_of_a_wedge_are_no_slope_of_the_light() -> None:
     steps = np.exp(-0.2 * np.floor(4 * (X + 1)))
     np.testing.assert_array_equal(evened(counts(steps), LIGHT), LIGHT)
+
+
+@pytest.mark.parametrize("depth", [0.02, 0.03, 0.05])
+def test_a_faint_slab_with_a_sharp_edge_is_no_slope_of_the_light(depth: float) -> None:
+    for edge in (-0.4, 0.0, 0.3, 0.6):
+        slab = np.where(edge > X, 1.0, 1 - depth)
+        assert slow(evened(counts(slab), LIGHT)) < 0.005
+
+
+def test_a_lens_with_an_empty_rim_is_kept() -> None:
+    lens = 1 - 0.05 * np.maximum(0, 1 - (X**2 + Y**2) / 0.64)
+    assert slow(evened(counts(lens), LIGHT)) < 0.003
 
 
 def test_dark_corners_holes_and_hot_pixels_say_nothing() -> None:

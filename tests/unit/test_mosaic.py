@@ -452,6 +452,24 @@ def test_no_grid_is_left_that_a_mosaic_without_tiles_would_not_have(
     before = evaluate_mosaic(m, untold)
     assert before["pitch"] > 3 * max(1.0, before["pitch_truth"])  # these are mosaics that had one
     assert found["psnr"] > before["psnr"]
+    monkeypatch.undo()
+    whole = evaluate_mosaic(m, Settings())
+    assert whole["pitch"] < 4 * max(1.0, whole["pitch_truth"])
+
+
+def test_a_pixel_that_was_not_measured_spoils_no_other() -> None:
+    tiles, corners, _ = made(0.2 * X, np.zeros(K * K), noise=0.01)
+    corners = corners + np.random.default_rng(0).uniform(-0.4, 0.4, corners.shape)
+    whole = mosaic(tiles, corners, settings=Settings(radius=0))
+    holed = [tile.copy() for tile in tiles]
+    holed[5][20, 30] = np.nan
+    holed[6][:, 10:12] = np.nan
+    found = mosaic(holed, corners, settings=Settings(radius=0))
+    lost = np.isnan(found.transmission) & np.isfinite(whole.transmission)
+    assert 0 < lost.sum() <= 1 + 2 * N
+    there = np.isfinite(found.transmission) & np.isfinite(whole.transmission)
+    ratio = found.transmission[there] / whole.transmission[there]
+    assert np.percentile(np.abs(np.log(ratio)), 99) < 0.02
 
 
 def test_what_repeats_in_all_tiles_is_told_from_chance() -> None:

@@ -76,8 +76,8 @@ class Gauge(NamedTuple):
 
     ``eigenvalues``: the smallest of the equations for c and d without priors, over their median diagonal;
     ``open_modes`` of them are 0 as far as anybody can tell (below 1e-12). ``deviations``: how well each of
-    these modes is held by the priors, as one standard deviation of the gains along it. ``fixed_by`` says by
-    what.
+    these modes is held by empty parts and priors, as one standard deviation of the gains along it.
+    ``fixed_by`` says by what.
     """
 
     open_modes: int
@@ -260,7 +260,8 @@ def balance(
 class _Empty:
     """The brightest parts of the tiles as equations: the densest of them are taken to be one level.
 
-    That level is free, so that nothing is said of the gains' mean. What is far from it is a part which the
+    That level follows from the solution, so that the gains' mean stays free; their error bars take the level,
+    and that these parts are empty, for certain. What is far from it is a part which the
     sample fills, and weighs little (Cauchy's weights). Once the solution has settled, all weigh less if they
     do not agree as empty parts do: a sample that fills the tiles is as bright in neighbouring ones, and a
     slope of its own would be taken for one of the gains.

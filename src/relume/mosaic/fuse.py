@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from relume.background import filled
+
 from .looks import Looks
 from .overlap import Places
 from .solve import Solution
@@ -73,9 +75,9 @@ def bands(
 def laid(looks: Looks, found: Solution, number: int) -> npt.NDArray[np.float32]:
     """One tile (H,W) as it goes into the picture, its upper left corner at its place rounded down: T, and 0
     where the tile is left out."""
-    kept = found.field > np.log(_DARK)
-    moved, _, _ = _tile(looks, found, number, np.ones(looks.shape), 0, looks.shape[0])
-    return np.where(kept, moved, np.float32(0))
+    kept = np.where(found.field > np.log(_DARK), 1.0, 0.0)
+    moved, weight, _ = _tile(looks, found, number, kept, 0, looks.shape[0])
+    return np.where(weight > 0, moved, np.float32(0))
 
 
 def _ramp(size: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -118,11 +120,13 @@ def _tile(
     light = np.exp(found.balance.slow(number, looks.shape)[near] + found.field[near])
     slope, offset = found.camera
     counts = (np.asarray(looks.tiles[number], np.float64) - looks.dark)[near]
+    there = np.isfinite(counts)
+    counts = filled(counts) if there.any() else np.zeros(counts.shape)
     t = counts / light
     part = found.places[number] - np.floor(found.places[number])
     moved = shift(t, part, order=3, mode="nearest") if part.any() else t
     variance = (offset + slope * np.maximum(counts, 0)) / light**2
     empty = (offset + slope * light) / light**2
-    weight = ramp[near] / np.maximum(empty, 1e-12)
+    weight = np.where(there, ramp[near] / np.maximum(empty, 1e-12), 0.0)
     moved, weight, variance = (each[rows].astype(np.float32) for each in (moved, weight, variance))
     return moved, weight, variance

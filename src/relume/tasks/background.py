@@ -156,7 +156,7 @@ def find_method(
         net: for ``pix2pix``, one that is loaded already.
         model: for ``pix2pix`` without ``net``, the name or path of its bundle.
         engine: what runs it, as :func:`relume.engines.load` has it.
-        empty: as :class:`BackgroundNet` has it.
+        empty: for ``pix2pix`` without ``net``, as :class:`BackgroundNet` has it.
 
     Raises:
         UsageError: there is no such method, or the bundle is for something else.

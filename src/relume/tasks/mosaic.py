@@ -101,7 +101,11 @@ def write_mosaic(
     """
     settings = settings or Settings()
     plain = check_ending(path, sigma=sigma)
-    estimator, bundle = common_field(settings.common, model, engine) if flat is None else (None, None)
+    estimator, bundle = (
+        common_field(settings.common, model, engine, empty=settings.prior.empty)
+        if flat is None
+        else (None, None)
+    )
     looks = Looks(scan.frames, dark, names=scan.facts.get("files", ()))
     given = None if flat is None else np.log(np.maximum(np.asarray(flat, np.float64), 1e-9))
     key = {

@@ -19,8 +19,11 @@ FIELDS = (*CLASSICAL, NET)
 """Names of ``relume xray mosaic --field``."""
 
 
-def common_field(name: str, model: str | Path = "xray", engine: str = "auto") -> tuple[Common, Bundle | None]:
-    """The estimator of that name, and the bundle that it runs, if any, on that engine.
+def common_field(
+    name: str, model: str | Path = "xray", engine: str = "auto", *, empty: bool = True
+) -> tuple[Common, Bundle | None]:
+    """The estimator of that name, and the bundle that it runs, if any, on that engine; ``empty`` as
+    :class:`~relume.tasks.background.BackgroundNet` has it.
 
     Raises:
         UsageError: there is none.
@@ -30,7 +33,7 @@ def common_field(name: str, model: str | Path = "xray", engine: str = "auto") ->
         raise UsageError(f"no field is called {name!r}; there are: {', '.join(FIELDS)}")
     if name != NET:
         return CLASSICAL[name], None
-    net = find_net(model, engine)
+    net = find_net(model, engine, empty=empty)
     return learned_field(net), net.bundle
 
 

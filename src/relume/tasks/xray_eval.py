@@ -138,7 +138,7 @@ def evaluate_mosaic(
     """
     shots = list(mosaic)
     looks = Looks([shot.raw for shot in shots], mosaic.simulator.session.detector.dark)
-    estimator, _ = common_field(settings.common, model, engine)
+    estimator, _ = common_field(settings.common, model, engine, empty=settings.prior.empty)
     found = solve(looks, mosaic.nominal, settings=settings, estimator=estimator)
     return judge_mosaic(mosaic, shots, looks, found)
 

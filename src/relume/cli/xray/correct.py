@@ -294,7 +294,7 @@ def _parameters(method: "Method", dark: Any, scan: "Scan", args: argparse.Namesp
     }
     if method.model is not None:
         facts["model"] = f"{method.model.name} {method.model.card['version']}"
-        facts["empty parts evened"] = not args.no_empty
+        facts["empty parts sought"] = not args.no_empty
     if _uses_flats(method, args):
         facts |= {"reference": str(args.reference or "of the file"), "exposure ratio": scan.flat_scale}
     if args.thickness is not None:
