@@ -100,7 +100,7 @@ def register(
     the noise. The correlation is that of the coarsest scale.
 
     On the finer scales the borders of the tiles do not count where the overlap is wide enough to do without:
-    they pull tiles together, by a few tenths of a pixel each and by many in a long row.
+    they pull tiles together, by up to 0.2 pixels each where overlaps are narrow, which adds up along a row.
     """
     i, j = pair
     found = link(scales[0][i], scales[0][j], scales[0].mask, expected, radius, pair)
