@@ -29,7 +29,7 @@ from relume.degrade.illumination.grid import fixed_map
 from relume.tasks.xray import BackgroundNet
 from relume.train import TRAINABLE, Run, train
 from relume.train.export_xray import export_xray
-from xray_acceptance import Row, jsonable, light, measured, spread, summed
+from xray_acceptance import USUAL, Row, jsonable, light, measured, spread, summed
 
 HERE = Path(__file__).resolve().parent
 FEW = 8  # references that most users have
@@ -66,8 +66,8 @@ def tuned(flats: Sequence[np.ndarray], model: str, steps: int, folder: Path) -> 
 
 
 def answered(net: BackgroundNet, shot: Shot, **how: Any) -> Row:
-    found = net(light(shot), **how)
-    return measured(shot, found.field) | {"coverage": spread(shot, found)}
+    found = net(USUAL.mended(light(shot)).counts, glare=USUAL.glare, **how)
+    return measured(shot, found.field, USUAL) | {"coverage": spread(shot, found)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,19 +87,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     minutes = []
     for instrument in TEST[: args.instruments]:
         flats = empty_fields(instrument, args.references)
-        few, many = fixed_map(flats[:FEW]), fixed_map(flats)
+        few, many = (fixed_map([USUAL.cleared(flat) for flat in part]) for part in (flats[:FEW], flats))
         with tempfile.TemporaryDirectory() as folder:
             mine, took = tuned(flats, str(net.bundle.path), args.steps, Path(folder))
         minutes.append(took)
         for shot, stale in images(instrument, args.images):
-            stale_field = ESTIMATORS["flat"](light(shot), [stale])
+            stale_field = ESTIMATORS["flat"](light(shot), [USUAL.cleared(stale)])
             for name, row in (
                 ("alone", answered(net, shot)),
                 ("map-of-few", answered(net, shot, fixed=few)),
                 ("map-of-all", answered(net, shot, fixed=many)),
                 ("tuned", answered(mine, shot)),
-                ("stale", measured(shot, stale_field)),
-                ("true", measured(shot, shot.background)),
+                ("stale", measured(shot, stale_field, USUAL)),
+                ("true", measured(shot, shot.background, USUAL)),
             ):
                 rows.setdefault(name, []).append(row)
         print(f"instrument {instrument}: {took:.1f} minutes", flush=True)

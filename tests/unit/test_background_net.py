@@ -15,7 +15,7 @@ pytest.importorskip("onnx")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from relume import bundle as bundles  # noqa: E402
-from relume.background import evened  # noqa: E402
+from relume.background import GLARE, evened, without_glare  # noqa: E402
 from relume.cli import main  # noqa: E402
 from relume.degrade.illumination import VALIDATION, Simulator  # noqa: E402
 from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working  # noqa: E402
@@ -224,10 +224,11 @@ def test_every_method_is_reached_by_its_name(net: BackgroundNet) -> None:
     image = light((64, 64))
     assert METHODS[0] == "pix2pix"
     found = estimate_background(image + 100, dark=100.0, net=net)
-    np.testing.assert_allclose(found.field, net(image).field, rtol=1e-5)
+    np.testing.assert_allclose(found.field, net(image, glare=GLARE).field, rtol=1e-5)
     flats = [light((64, 64), seed) for seed in (1, 2)]
     with_map = estimate_background(image, references=flats, net=net)
-    np.testing.assert_allclose(with_map.field, net(image, fixed=fixed_map(flats)).field)
+    fixed = fixed_map([without_glare(flat, GLARE) for flat in flats])
+    np.testing.assert_allclose(with_map.field, net(image, fixed=fixed, glare=GLARE).field)
     classical = estimate_background(image, "none")
     assert classical.sigma is None and (classical.field == 1).all()
     with pytest.raises(UsageError, match="no background method"):

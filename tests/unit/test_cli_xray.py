@@ -384,7 +384,7 @@ def test_a_net_is_weighed_by_its_precision_tile_by_tile() -> None:
     ]
     given = iter(answers)
 
-    def net(image: np.ndarray, *, fixed: np.ndarray) -> SimpleNamespace:
+    def net(image: np.ndarray, *, fixed: np.ndarray, glare: float) -> SimpleNamespace:
         one = next(given)
         return SimpleNamespace(field=one.field * np.exp(fixed), sigma=one.sigma)
 

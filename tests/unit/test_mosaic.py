@@ -1,6 +1,7 @@
 r"""Mosaics: each step against what is known, and the whole against the simulator's truth."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 pytest.importorskip("scipy")
 
+from relume.background import NO_ARTEFACTS, Artefacts
 from relume.bench.stitching import pitch_peak, seams
 from relume.degrade.illumination import Mosaic
 from relume.errors import UsageError
@@ -24,6 +26,7 @@ from relume.mosaic.tops import tops
 from relume.tasks.xray_eval import evaluate_mosaic
 
 N, STEP, K = 64, 52, 4
+PLAIN = Settings(radius=0, artefacts=NO_ARTEFACTS)  # tiles that no camera has seen
 Y, X = (np.mgrid[:N, :N] * 2 + 1) / N - 1
 
 
@@ -332,8 +335,8 @@ def test_unknowns_that_meet_all_others_are_eliminated_without_a_trace() -> None:
 def test_a_brighter_exposure_changes_nothing_but_the_gains() -> None:
     gains = np.random.default_rng(1).normal(0, 0.05, K * K)
     tiles, corners, _ = made(0.2 * X, gains, noise=0.005)
-    one = mosaic(tiles, corners, settings=Settings(radius=0))
-    other = mosaic([3 * tile + 100 for tile in tiles], corners, dark=100, settings=Settings(radius=0))
+    one = mosaic(tiles, corners, settings=PLAIN)
+    other = mosaic([3 * tile + 100 for tile in tiles], corners, dark=100, settings=PLAIN)
     np.testing.assert_allclose(one.transmission, other.transmission, rtol=1e-3)
     np.testing.assert_allclose(
         other.solution.balance.gains - one.solution.balance.gains, np.log(3), atol=1e-4
@@ -371,7 +374,7 @@ def test_the_fused_picture_is_the_sample_and_its_error_bar_holds() -> None:
         rng.poisson(2000 * np.exp(gains[i] + field + world[y : y + N, x : x + N])).astype(np.float64)
         for i, (y, x) in enumerate(corners.astype(int))
     ]
-    found = mosaic(tiles, corners, settings=Settings(radius=0))
+    found = mosaic(tiles, corners, settings=PLAIN)
     assert found.transmission.shape == world.shape and found.transmission.dtype == np.float32
     ratio = found.transmission / np.exp(world)
     ratio /= np.median(ratio)
@@ -382,7 +385,7 @@ def test_the_fused_picture_is_the_sample_and_its_error_bar_holds() -> None:
 
 def test_bands_are_those_of_the_whole_and_any_of_them_can_be_made_alone() -> None:
     tiles, corners, _ = made(0.2 * X, np.zeros(K * K))
-    found = mosaic(tiles, corners, settings=Settings(radius=0))
+    found = mosaic(tiles, corners, settings=PLAIN)
     looks, on = Looks(tiles), canvas(found.solution.places, (N, N))
     alone = next(bands(looks, found.solution, on, wanted=iter([2])))
     whole = found.transmission[2 * on.rows : 2 * on.rows + len(alone.transmission)]
@@ -460,11 +463,11 @@ def test_no_grid_is_left_that_a_mosaic_without_tiles_would_not_have(
 def test_a_pixel_that_was_not_measured_spoils_no_other() -> None:
     tiles, corners, _ = made(0.2 * X, np.zeros(K * K), noise=0.01)
     corners = corners + np.random.default_rng(0).uniform(-0.4, 0.4, corners.shape)
-    whole = mosaic(tiles, corners, settings=Settings(radius=0))
+    whole = mosaic(tiles, corners, settings=PLAIN)
     holed = [tile.copy() for tile in tiles]
     holed[5][20, 30] = np.nan
     holed[6][:, 10:12] = np.nan
-    found = mosaic(holed, corners, settings=Settings(radius=0))
+    found = mosaic(holed, corners, settings=PLAIN)
     lost = np.isnan(found.transmission) & np.isfinite(whole.transmission)
     assert 0 < lost.sum() <= 1 + 2 * N
     there = np.isfinite(found.transmission) & np.isfinite(whole.transmission)
@@ -508,6 +511,28 @@ def _raw(tiles: list[np.ndarray], m: Mosaic) -> np.ndarray:
     for tile, (y, x) in zip(tiles, m.nominal.astype(int), strict=True):
         whole[y : y + m.n, x : x + m.n] = np.maximum(tile / np.median(tile), 0.05)
     return whole
+
+
+def test_a_veil_over_every_tile_is_taken_off_by_its_own_mean() -> None:
+    """Of tiles that differ in what they hold the veil differs, too: no gain can stand for it."""
+    rng = np.random.default_rng(0)
+    tiles, corners, world = made(0.2 * X, 0.02 * rng.standard_normal(K * K))
+    veiled = [tile + 0.08 * tile.mean() for tile in tiles]
+
+    def contrast(artefacts: Artefacts) -> float:
+        found = mosaic(veiled, corners, settings=replace(PLAIN, artefacts=artefacts))
+        return float(np.polyfit(world.ravel(), np.log(found.transmission).ravel(), 1)[0])
+
+    clean = mosaic(tiles, corners, settings=PLAIN)
+    found = mosaic(veiled, corners, settings=replace(PLAIN, artefacts=Artefacts(0.08, 0.0, False)))
+    np.testing.assert_allclose(found.transmission, clean.transmission, rtol=1e-3)
+    assert contrast(NO_ARTEFACTS) < 0.93
+    assert contrast(NO_ARTEFACTS) < contrast(Artefacts(outliers=False)) < 1
+    sure = mosaic(veiled, corners, settings=replace(PLAIN, artefacts=Artefacts(deviation=0.0)))
+    unsure = mosaic(veiled, corners, settings=replace(PLAIN, artefacts=Artefacts()))
+    wider = unsure.sigma**2 - sure.sigma**2
+    dark, bright = (unsure.transmission < 0.7), np.abs(unsure.transmission - 1) < 0.02
+    assert wider[dark].min() > 0 and np.median(wider[dark]) > 20 * np.median(wider[bright])
 
 
 def test_calls_that_make_no_sense_are_refused() -> None:

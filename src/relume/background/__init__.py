@@ -4,8 +4,26 @@ An :class:`Estimator` gives B of median 1; :func:`corrected` divides it out. To 
 and list it in :data:`ESTIMATORS`.
 """
 
-__all__ = ["ESTIMATORS", "Estimator", "camera", "corrected", "evened", "filled", "noise", "optical_density"]
+__all__ = [
+    "ESTIMATORS",
+    "GLARE",
+    "GLARE_SD",
+    "NO_ARTEFACTS",
+    "Artefacts",
+    "Estimator",
+    "camera",
+    "corrected",
+    "evened",
+    "filled",
+    "mended",
+    "noise",
+    "optical_density",
+    "veil",
+    "without_glare",
+]
 
+from .artefacts import GLARE, GLARE_SD, Artefacts, mended, veil, without_glare
+from .artefacts import NONE as NO_ARTEFACTS
 from .basic import BASIC
 from .empty import evened
 from .estimator import Estimator, corrected, optical_density

@@ -47,4 +47,8 @@ def _line(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[float
     apart = np.abs(x[j] - x[i]) > 1e-9 * max(1.0, float(np.abs(x).max()))
     slopes = (y[j] - y[i])[apart] / (x[j] - x[i])[apart]
     slope = max(0.0, float(np.median(slopes))) if len(slopes) else 0.0
-    return slope, max(0.0, float(np.median(y - slope * x)))
+    offset = float(np.median(y - slope * x))
+    if offset >= 0:
+        return slope, offset
+    bright = x > 0  # an even image tells no slope: the line is then one through 0
+    return (max(0.0, float(np.median(y[bright] / x[bright]))) if bright.any() else slope), 0.0

@@ -62,7 +62,8 @@ def mosaic(
         UsageError: places and tiles do not match, or a tile is dark.
         MissingExtra: SciPy is not installed.
     """
-    looks = Looks(tiles, dark)
+    settings = settings or Settings()
+    looks = Looks(tiles, dark, artefacts=settings.artefacts)
     found = solve(looks, np.asarray(nominal, np.float64), settings=settings)
     on = canvas(found.places, looks.shape)
     made = list(bands(looks, found, on))

@@ -58,7 +58,8 @@ def bands(
 
     L is what an empty field would count, r falls to 0 at the tile's border. The variance is that of L and
     not of the counts, which would prefer a pixel that is dark by chance. Tiles are moved by fractions of a
-    pixel with cubic splines. sigma is the camera's noise and the gauge's freedom.
+    pixel with cubic splines. sigma is the camera's noise, the gauge's freedom and the error of the glare,
+    which lightens what is dark.
 
     Args:
         looks, found, on: the tiles, what is known of them, and the picture.
@@ -90,7 +91,7 @@ def _band(
     looks: Looks, found: Solution, on: Canvas, top: int, height: int, ramp: npt.NDArray[np.float64]
 ) -> Band:
     shape = height, on.shape[1]
-    total, weights, squares, level = (np.zeros(shape, np.float32) for _ in range(4))
+    total, weights, squares, level, veil = (np.zeros(shape, np.float32) for _ in range(5))
     whole = np.floor(found.places).astype(int)
     for i in range(len(looks)):
         y, x = int(whole[i, 0]) - on.origin[0], int(whole[i, 1]) - on.origin[1]
@@ -103,9 +104,10 @@ def _band(
         weights[area] += weight
         squares[area] += weight**2 * variance
         level[area] += weight * np.float32(found.balance.deviations[i])
+        veil[area] += weight * np.float32(looks.artefacts.deviation * np.mean(t))
     with np.errstate(invalid="ignore", divide="ignore"):
         t = total / weights
-        sigma = np.sqrt(squares / weights**2 + (t * level / weights) ** 2)
+        sigma = np.sqrt(squares / weights**2 + (t * level / weights) ** 2 + ((1 - t) * veil / weights) ** 2)
     return Band(top, np.where(weights > 0, t, np.nan), np.where(weights > 0, sigma, np.nan))
 
 
@@ -119,7 +121,7 @@ def _tile(
     near, rows = slice(first, high + _REACH), slice(low - first, high - first)
     light = np.exp(found.balance.slow(number, looks.shape)[near] + found.field[near])
     slope, offset = found.camera
-    counts = (np.asarray(looks.tiles[number], np.float64) - looks.dark)[near]
+    counts = looks.counts(number)[near]
     there = np.isfinite(counts)
     counts = filled(counts) if there.any() else np.zeros(counts.shape)
     t = counts / light

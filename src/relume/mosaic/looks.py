@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import filled
+from relume.background import NO_ARTEFACTS, Artefacts, filled, veil
 from relume.errors import UsageError
 
 Field = npt.NDArray[np.float64]
@@ -29,6 +29,7 @@ class Looks:
         dark: what the detector gives without light, a number or (H,W).
         keep: how many tiles are kept. Neighbours come by twice when two rows are.
         names: of the tiles, for errors; their numbers from 1 on without.
+        artefacts: what the camera adds and is taken off.
 
     Raises:
         UsageError: there is no tile, or one is dark or of another size.
@@ -41,10 +42,12 @@ class Looks:
         *,
         keep: int = 0,
         names: Sequence[str] = (),
+        artefacts: Artefacts = NO_ARTEFACTS,
     ) -> None:
         if not len(tiles):
             raise UsageError("a mosaic needs tiles")
-        self.tiles, self.dark, self.names = tiles, dark, names
+        self.tiles, self.dark, self.names, self.artefacts = tiles, dark, names, artefacts
+        self._off: dict[int, tuple[npt.NDArray[np.intp], Field, float]] = {}
         self._keep = keep or 2 * int(len(tiles) ** 0.5) + 4
         self._kept: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
         self.shape = self[0].shape
@@ -61,8 +64,21 @@ class Looks:
         self._kept[number] = found
         return found
 
+    def counts(self, number: int) -> Field:
+        """Counts of a tile (H,W) less the dark level and what else the camera adds."""
+        counts = np.array(np.asarray(self.tiles[number], np.float64) - self.dark)
+        if self.artefacts == NO_ARTEFACTS:
+            return counts
+        if number not in self._off:  # a tile is read many times, what is wrong with it sought once
+            found = self.artefacts.mended(counts)
+            values = np.asarray(found.counts.flat[found.where], np.float64)
+            self._off[number] = found.where, values, veil(found.counts, self.artefacts.glare)
+        where, values, glare = self._off[number]
+        counts.flat[where] = values
+        return np.asarray(counts - glare)
+
     def _read(self, number: int) -> npt.NDArray[np.float32]:
-        counts = np.asarray(self.tiles[number], np.float64) - self.dark
+        counts = self.counts(number)
         middle = float(np.median(counts[np.isfinite(counts)])) if np.isfinite(counts).any() else 0.0
         if not middle > 0:
             raise UsageError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from relume.background import camera
+from relume.background import Artefacts, camera
 from relume.errors import UsageError
 
 from . import fields
@@ -38,12 +38,14 @@ class Settings:
             is a sixteenth of a tile.
         gate: the correlation from which on a shift is believed.
         prior: what fixes the gauge.
+        artefacts: what the camera adds and is taken off; the tiles of :func:`solve` come without.
     """
 
     common: str = "gradients"
     radius: int | None = None
     gate: float = GATE
     prior: Prior = field(default_factory=Prior)
+    artefacts: Artefacts = field(default_factory=Artefacts)
 
 
 class Solution(NamedTuple):

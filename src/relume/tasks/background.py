@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from relume import bundle as bundles
 from relume import engines
-from relume.background import ESTIMATORS, Estimator, evened
+from relume.background import ESTIMATORS, NO_ARTEFACTS, Artefacts, Estimator, evened, without_glare
 from relume.background.estimator import Needs, normalised
 from relume.bundle import Bundle
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
@@ -93,15 +93,16 @@ class BackgroundNet:
         fixed = self.bundle.tensors().get(_FIXED)
         self.fixed = None if fixed is None else fixed.astype(np.float32)
 
-    def __call__(self, image: Image, *, fixed: Image | None = None) -> Background:
+    def __call__(self, image: Image, *, fixed: Image | None = None, glare: float = 0.0) -> Background:
         r"""The background of counts less the dark level (H,W).
 
         .. math:: \hat B \propto e^{F + u(f(s(I e^{-F})))}
 
         F is the fixed map (:func:`~relume.degrade.illumination.grid.fixed_map`), s shrinks, u enlarges and f
-        is the net. What is then slowly uneven where the image is empty is taken off, if ``empty``. Without
-        ``fixed`` F is the bundle's own map if that has the image's size, else 0. The exposure does not
-        matter: a factor on the image changes nothing.
+        is the net. What is then slowly uneven where the image, less its ``glare``, is empty is taken off, if
+        ``empty``. The net itself has learned from images that hold theirs. Without ``fixed`` F is the
+        bundle's own map if that has the image's size, else 0. The exposure does not matter: a factor on the
+        image changes nothing.
 
         Raises:
             UsageError: the image is no (H,W) or dark, or the map is of another size.
@@ -122,23 +123,33 @@ class BackgroundNet:
         error = self.error["known" if known else "unknown"]
         sigma = np.sqrt(error["scale"] ** 2 * np.exp(spread) + error["fine"] ** 2)
         found = normalised(np.exp(field))
-        return Background(evened(light, found) if self.empty else found, sigma, NET, self.bundle.hash)
+        if self.empty:
+            found = evened(without_glare(light, glare), found)
+        return Background(found, sigma, NET, self.bundle.hash)
 
 
 class Method(NamedTuple):
     """A way to the backgrounds of a series of images.
 
-    ``ready(references)`` does once what need not be done again for every image, and gives the function from
-    an image (H,W) to its :class:`Background`. Images and references are counts less the dark level. ``takes``
-    says what references are; without them it does only where ``needs`` is ``"nothing"``. ``model`` is the
-    bundle of a learned method.
+    ``takes`` says what references are; without them it does only where ``needs`` is ``"nothing"``. ``model``
+    is the bundle of a learned method, ``artefacts`` what is taken off an image before it is divided.
     """
 
     name: str
     needs: Needs
     takes: Needs
-    ready: Callable[[Sequence[Image]], Callable[[Image], Background]]
+    start: Callable[[Sequence[Image], Artefacts], Callable[[Image], Background]]
     model: Bundle | None = None
+    artefacts: Artefacts = NO_ARTEFACTS
+
+    def ready(self, references: Sequence[Image]) -> Callable[[Image], Background]:
+        """Does once what need not be done again for every image, and gives the function from an image (H,W)
+        to its :class:`Background`.
+
+        Images are counts less the dark level, without outliers but with their glare; of references both are
+        taken off.
+        """
+        return self.start(references, self.artefacts)
 
 
 def find_method(
@@ -148,6 +159,7 @@ def find_method(
     model: str | Path = "xray",
     engine: str = "auto",
     empty: bool = True,
+    artefacts: Artefacts | None = None,
 ) -> Method:
     """The method of that name.
 
@@ -157,6 +169,8 @@ def find_method(
         model: for ``pix2pix`` without ``net``, the name or path of its bundle.
         engine: what runs it, as :func:`relume.engines.load` has it.
         empty: for ``pix2pix`` without ``net``, as :class:`BackgroundNet` has it.
+        artefacts: what a camera adds and is taken off. Without: with ``pix2pix`` the glare that is expected,
+            and outliers; with the classical methods nothing.
 
     Raises:
         UsageError: there is no such method, or the bundle is for something else.
@@ -166,8 +180,9 @@ def find_method(
     if name not in METHODS:
         raise UsageError(f"no background method is called {name!r}; there are: {', '.join(METHODS)}")
     if name != NET:
-        return _classical(ESTIMATORS[name])
-    return _learned(find_net(model, engine, empty=empty) if net is None else net)
+        return _classical(ESTIMATORS[name], NO_ARTEFACTS if artefacts is None else artefacts)
+    found = find_net(model, engine, empty=empty) if net is None else net
+    return _learned(found, Artefacts() if artefacts is None else artefacts)
 
 
 def find_net(model: str | Path = "xray", engine: str = "auto", *, empty: bool = True) -> BackgroundNet:
@@ -187,28 +202,28 @@ def find_net(model: str | Path = "xray", engine: str = "auto", *, empty: bool = 
         ) from error
 
 
-def _classical(estimator: Estimator) -> Method:
-    def ready(references: Sequence[Image]) -> Callable[[Image], Background]:
+def _classical(estimator: Estimator, artefacts: Artefacts) -> Method:
+    def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
         kept: list[Background] = []
 
         def find(image: Image) -> Background:
             if not kept or not estimator.shared:
                 # A shared answer follows from the references alone: an image without light is as good.
-                seen = np.ones(image.shape) if estimator.shared else image
+                seen = np.ones(image.shape) if estimator.shared else without_glare(image, off.glare)
                 kept[:] = [Background(estimator(seen, references), None, estimator.name)]
             return kept[0]
 
         return find
 
-    return Method(estimator.name, estimator.needs, estimator.needs, ready)
+    return Method(estimator.name, estimator.needs, estimator.needs, start, artefacts=artefacts)
 
 
-def _learned(net: BackgroundNet) -> Method:
-    def ready(references: Sequence[Image]) -> Callable[[Image], Background]:
+def _learned(net: BackgroundNet, artefacts: Artefacts) -> Method:
+    def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
         fixed = fixed_map(references) if len(references) else None
-        return lambda image: net(image, fixed=fixed)
+        return lambda image: net(image, fixed=fixed, glare=off.glare)
 
-    return Method(NET, "nothing", "flats", ready, net.bundle)
+    return Method(NET, "nothing", "flats", start, net.bundle, artefacts)
 
 
 def estimate_background(
@@ -234,8 +249,10 @@ def estimate_background(
         UsageError: there is no such method, or the image or the references are not as they have to be.
         BundleNotFound: ``pix2pix`` is asked for and the model is not there.
     """
-    lights = [np.asarray(reference, np.float64) - dark for reference in references]
-    return find_method(method, net=net).ready(lights)(np.asarray(image, np.float64) - dark)
+    found = find_method(method, net=net)
+    off = found.artefacts
+    lights = [off.cleared(np.asarray(reference, np.float64) - dark) for reference in references]
+    return found.ready(lights)(off.mended(np.asarray(image, np.float64) - dark).counts)
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:

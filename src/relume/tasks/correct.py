@@ -1,10 +1,10 @@
 r"""X-ray images over a background that is estimated: arrays in, arrays out.
 
-.. math:: T = \frac{I - D}{L\,B}, \qquad \operatorname{median}(B) = 1
+.. math:: T = \frac{I - D - G}{L\,B}, \qquad \operatorname{median}(B) = 1
 
-:math:`B` comes from a method, :math:`L` is what an empty field gives in counts: from the reference where
-that is of the same moment, otherwise from the brightest part of the image itself, which is a guess. Nothing
-is clipped.
+G is the glare (:mod:`relume.background.artefacts`), where it is taken off. :math:`B` comes from a method,
+:math:`L` is what an empty field gives in counts: from the reference where that is of the same moment,
+otherwise from the brightest part of the image itself, which is a guess. Nothing is clipped.
 """
 
 __all__ = [
@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import corrected, filled, noise, optical_density
+from relume.background import corrected, filled, noise, optical_density, without_glare
 from relume.bench.transmission import smoothed
 from relume.errors import UsageError
 
@@ -58,12 +58,13 @@ tells its own.
 
 class Corrected(NamedTuple):
     """One image: ``transmission`` T and ``background`` B (H,W), ``level`` L in counts, ``sigma`` of T or
-    None."""
+    None, and how many ``outliers`` were replaced."""
 
     transmission: Frame
     background: Frame
     level: float
     sigma: Frame | None
+    outliers: int = 0
 
 
 def gauge(name: str) -> str:
@@ -87,14 +88,16 @@ def correct(
 
     Args:
         images: counts (H,W), all of one size.
-        method: see :func:`relume.tasks.background.find_method`.
+        method: see :func:`relume.tasks.background.find_method`; its ``artefacts`` are taken off images and
+            references.
         dark: what the detector gives without light, a number or (H,W).
         references: with the dark level in them: flat frames, or the tiles of the series, as ``method.takes``
             says. Of more than 64 tiles, 64 are taken; those without light are left out.
         scale: exposure of the images over that of the flats.
-        uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, and the error of
-            the background, taken as independent. A learned method tells that error at every pixel; of the
-            others it is what the method shows on simulated images (:data:`SPREAD`).
+        uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, the error of
+            the background and that of the glare, taken as independent. A learned method tells that of the
+            background at every pixel; of the others it is what the method shows on simulated images
+            (:data:`SPREAD`).
         blank: called with the number of an image without light, from 0 on, and the error; the image comes
             back as nan, and the others go on. Without it the error is raised.
 
@@ -105,7 +108,8 @@ def correct(
     every = max(1, -(-len(references) // TILES)) if method.takes == "tiles" else 1
     chosen = references[::every]
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
-    light = [one for one in light if _lit(one)] if light else light
+    off = method.artefacts
+    light = [off.cleared(one) for one in light if _lit(one)]
     if len(references) and not light:
         raise UsageError("no reference holds light; is the dark level right?")
     find = method.ready(light)
@@ -115,8 +119,10 @@ def correct(
         try:
             if known is None and not _lit(counts):
                 raise UsageError("there is no light in it; is the dark level right?")
+            counts, outliers, about = off.mended(counts)
             found = find(counts)
-            over = corrected(counts, found.field)
+            through = without_glare(counts, off.glare)
+            over = corrected(through, found.field)
             level = brightest(over) if known is None else known
         except UsageError as error:
             named = UsageError(f"frame {number + 1}: {error}")
@@ -130,9 +136,14 @@ def correct(
         sigma = None
         if uncertainty:
             drift = SPREAD[method.name] if found.sigma is None else found.sigma
-            relative = noise(counts) / np.maximum(level * found.field, 1e-9)
-            sigma = np.sqrt(relative**2 + (drift * t) ** 2).astype(np.float32)
-        yield Corrected(t, found.field.astype(np.float32), level, sigma)
+            field = np.maximum(found.field, 1e-9 / level)
+            of_pixels = noise(counts).astype(np.float64)
+            of_pixels.flat[outliers] = np.hypot(of_pixels.flat[outliers], about)
+            # a veil lightens what is dark; what is empty is 1 with any
+            veil = off.deviation * float(np.nanmean(through)) / level * np.abs(1 / field - t)
+            variance = (of_pixels / (level * field)) ** 2 + (drift * t) ** 2 + veil**2
+            sigma = np.sqrt(variance).astype(np.float32)
+        yield Corrected(t, found.field.astype(np.float32), level, sigma, len(outliers))
 
 
 _CLEAR = 3  # what is this many times the noise of a pixel is light

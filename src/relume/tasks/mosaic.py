@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from relume.background import filled
 from relume.errors import UsageError
 from relume.mosaic import Settings, Solution, solve
 from relume.mosaic.fuse import Canvas, bands, canvas
@@ -102,12 +103,15 @@ def write_mosaic(
     settings = settings or Settings()
     plain = check_ending(path, sigma=sigma)
     estimator, bundle = (
-        common_field(settings.common, model, engine, empty=settings.prior.empty)
+        common_field(
+            settings.common, model, engine, empty=settings.prior.empty, glare=settings.artefacts.glare
+        )
         if flat is None
         else (None, None)
     )
-    looks = Looks(scan.frames, dark, names=scan.facts.get("files", ()))
-    given = None if flat is None else np.log(np.maximum(np.asarray(flat, np.float64), 1e-9))
+    off = settings.artefacts
+    looks = Looks(scan.frames, dark, names=scan.facts.get("files", ()), artefacts=off)
+    given = None if flat is None else np.log(np.maximum(off.cleared(filled(flat)), 1e-9))
     key = {
         "settings": asdict(settings),
         "nominal": nominal.tolist(),
@@ -124,7 +128,7 @@ def write_mosaic(
         _layers(looks, found, on, work, sigma=sigma, tell=tell or (lambda stage, done, total: None)),
         Provenance(
             "mosaic",
-            _told(settings, found, dark, measured=flat is not None) | dict(told or {}),
+            _told(settings, found, looks, measured=flat is not None) | dict(told or {}),
             GAUGE,
             bundle=None if bundle is None else bundle.hash,
             source=checksums[0],
@@ -157,13 +161,13 @@ def _layers(
         yield kept if sigma else {"data": kept["data"]}
 
 
-def _told(settings: Settings, found: Solution, dark: Any, *, measured: bool) -> dict[str, Any]:
+def _told(settings: Settings, found: Solution, looks: Looks, *, measured: bool) -> dict[str, Any]:
     gauge = found.balance.gauge
     accepted = sum(link.ncc >= settings.gate for link in found.links)
     return {
         **asdict(settings),
         **({"common": "reference"} if measured else {}),
-        "dark mean": float(np.nanmean(dark)),
+        "dark mean": float(np.nanmean(looks.dark)),
         "links": len(found.links),
         "links accepted": accepted,
         "open modes": gauge.open_modes,

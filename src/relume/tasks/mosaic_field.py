@@ -20,10 +20,10 @@ FIELDS = (*CLASSICAL, NET)
 
 
 def common_field(
-    name: str, model: str | Path = "xray", engine: str = "auto", *, empty: bool = True
+    name: str, model: str | Path = "xray", engine: str = "auto", *, empty: bool = True, glare: float = 0.0
 ) -> tuple[Common, Bundle | None]:
     """The estimator of that name, and the bundle that it runs, if any, on that engine; ``empty`` as
-    :class:`~relume.tasks.background.BackgroundNet` has it.
+    :class:`~relume.tasks.background.BackgroundNet` has it. ``glare`` is what was taken off the tiles.
 
     Raises:
         UsageError: there is none.
@@ -34,17 +34,17 @@ def common_field(
     if name != NET:
         return CLASSICAL[name], None
     net = find_net(model, engine, empty=empty)
-    return learned_field(net), net.bundle
+    return learned_field(net, glare=glare), net.bundle
 
 
-def learned_field(net: BackgroundNet) -> Common:
+def learned_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:
     r"""An estimator with what is slow from a net, tile by tile, and what is fine from the tiles together.
 
     .. math:: F = P + \frac{\sum_i \sigma_i^{-2} (\ln \hat B_i - P)}{\sum_i \sigma_i^{-2}}
 
     P is the fine pattern (:func:`~relume.degrade.illumination.grid.fine_pattern`) of the field that
     ``gradients`` finds, with its dark corners, :math:`\hat B_i` the net's background of tile i with P as its
-    fixed map, and :math:`\sigma_i` its error.
+    fixed map, and :math:`\sigma_i` its error. ``glare`` is what was taken off the tiles.
     """
 
     def common(level: Level, count: int, shape: tuple[int, int]) -> Field:
@@ -55,7 +55,9 @@ def learned_field(net: BackgroundNet) -> Common:
         total, weights = np.zeros(shape), np.zeros(shape)
         for number in range(count):
             look = np.asarray(level(number), np.float64)
-            found = net(np.exp(look - np.median(look)), fixed=fixed)
+            light = np.exp(look - np.median(look))
+            # The net has learned from images with their glare in them, and these come without.
+            found = net(light + glare * light.mean(), fixed=fixed, glare=glare)
             assert found.sigma is not None
             slow = np.log(found.field) - fixed
             weight = found.sigma**-2.0

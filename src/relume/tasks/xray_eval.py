@@ -105,7 +105,8 @@ def against_reference(
 ) -> dict[str, dict[str, float]]:
     """Method → its figures on a measured scan, with the scan over its own flat field taken for the truth.
 
-    Means of ``binned``² pixels are compared: a measured field has noise of its own.
+    Glare is left in on both sides: in the truth it is, in the image and in the flat. Means of ``binned``²
+    pixels are compared: a measured field has noise of its own.
     """
     truth = _binned(next(iter(flat_fielded(scan))), binned)
     dark = 0.0 if scan.darks is None else scan.darks.mean()
@@ -117,7 +118,8 @@ def against_reference(
     for method in methods:
         choices: dict[str, Sequence[Any]] = {"flats": flats, "tiles": scan.frames, "nothing": ()}
         references = choices[method.needs]
-        (done,) = correct([scan.frames[0]], method=method, dark=dark, references=references)
+        alike = method._replace(artefacts=method.artefacts.told(glare=0.0))
+        (done,) = correct([scan.frames[0]], method=alike, dark=dark, references=references)
         whole = report(np.where(valid, _binned(done.transmission, binned), 1.0), truth, valid)
         figures[method.name] = {name: float(getattr(whole, name)) for name in FIGURES}
     return figures
@@ -137,8 +139,11 @@ def evaluate_mosaic(
     Seams are those of the tiles as they are fused: moved to whole pixels, without what is left out.
     """
     shots = list(mosaic)
-    looks = Looks([shot.raw for shot in shots], mosaic.simulator.session.detector.dark)
-    estimator, _ = common_field(settings.common, model, engine, empty=settings.prior.empty)
+    dark = mosaic.simulator.session.detector.dark
+    looks = Looks([shot.raw for shot in shots], dark, artefacts=settings.artefacts)
+    estimator, _ = common_field(
+        settings.common, model, engine, empty=settings.prior.empty, glare=settings.artefacts.glare
+    )
     found = solve(looks, mosaic.nominal, settings=settings, estimator=estimator)
     return judge_mosaic(mosaic, shots, looks, found)
 

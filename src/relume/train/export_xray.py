@@ -24,7 +24,7 @@ from torch import nn
 
 from relume import engines
 from relume._version import __version__
-from relume.background import evened
+from relume.background import Artefacts, evened, without_glare
 from relume.bundle import Bundle
 from relume.degrade.illumination import VALIDATION, Simulator
 from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working
@@ -179,6 +179,7 @@ def _scale(error: Plane, spread: Plane, fine: float) -> float:
 
 def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool) -> Iterator[_Case]:
     """Every fourth pixel of the validation sessions where the light is not dark."""
+    usual = Artefacts()
     grid = working((_FULL, _FULL), side, net.config.multiple_of)
     for seed in VALIDATION[:sessions]:
         simulator = Simulator(seed, _FULL)
@@ -186,13 +187,14 @@ def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool)
         truth = np.log(shot.background)
         pattern = fine_pattern(truth)
         fixed = _map_of_other_days(seed) if known else np.zeros_like(pattern)
-        light = shot.raw - shot.dark
+        light = usual.mended(shot.raw - shot.dark).counts
         planes = asked(light * np.exp(-fixed), grid, known=known, views=views)
         with torch.inference_mode():
             out = net.eval()(torch.from_numpy(planes)).numpy()
         field, spread = answered(out, grid, (_FULL, _FULL))
         valid = shot.vignette[::4, ::4] > 0.97
-        error = (np.log(evened(light, np.exp(field + fixed))) - truth)[::4, ::4][valid]
+        found = evened(without_glare(light, usual.glare), np.exp(field + fixed))
+        error = (np.log(found) - truth)[::4, ::4][valid]
         off = (fixed - pattern)[::4, ::4][valid] if known else np.zeros(1)
         yield _Case(
             error - np.median(error), spread[::4, ::4][valid].astype(np.float64), float(np.mean(off**2))
@@ -204,7 +206,7 @@ def _map_of_other_days(instrument: int) -> NDArray[np.float32]:
     flats = []
     for day in range(FLATS):
         other = Simulator(VALIDATION.stop + FLATS * instrument + day, _FULL, instrument=instrument)
-        flats.append(other.flat(0) - other.session.detector.dark)
+        flats.append(Artefacts().cleared(other.flat(0) - other.session.detector.dark))
     return fixed_map(flats)
 
 

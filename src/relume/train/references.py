@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from relume.background import Artefacts
 from relume.degrade.illumination.grid import fixed_map, shrunk
 from relume.degrade.illumination.targets import network_target
 from relume.errors import ImageError, TrainingError
@@ -32,7 +33,8 @@ def read_references(path: Path, side: int, *, report: Callable[[str], None] = pr
     """Empty fields in a file, or in all files of a folder.
 
     Of a file with flat frames those are taken, else all its frames. Dark frames that the same file marks are
-    taken off. Each image is brought to a square of ``side`` pixels.
+    taken off, and so are the glare that is expected and outliers. Each image is brought to a square of
+    ``side`` pixels.
 
     Raises
     ------
@@ -41,14 +43,15 @@ def read_references(path: Path, side: int, *, report: Callable[[str], None] = pr
     """
     lights: list[Plane] = []
     frames: list[Plane] = []
-    for frame in _frames(path, report):
+    for found in _frames(path, report):
+        frame = Artefacts().cleared(found)
         if not np.median(frame) > 0:
             raise TrainingError(f"a reference in {path} is not above its dark level by its median")
         level = np.maximum(frame / np.median(frame), _LOWEST)
         if frames and level.shape != frames[0].shape:
             raise TrainingError(f"the references in {path} differ in size: {frames[0].shape}, {level.shape}")
         lights.append(np.asarray(network_target(np.maximum(shrunk(level, (side, side)), _LOWEST))))
-        frames.append(level)
+        frames.append(np.asarray(level, np.float32))
     if len(lights) < 2:
         raise TrainingError(f"{path} holds {len(lights)} references: at least 2 are wanted, better 50")
     report(f"{len(lights)} references of {frames[0].shape[0]}×{frames[0].shape[1]} pixels")

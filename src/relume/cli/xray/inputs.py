@@ -1,9 +1,11 @@
 r"""What the X-ray commands share: opening measurements with their references, modes, and provenance."""
 
 __all__ = [
+    "add_artefacts",
     "add_measured",
     "add_mode",
     "add_net",
+    "artefacts_of",
     "checksums",
     "check_output",
     "check_raw",
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from relume.background import Artefacts
     from relume.scan import Scan
 
 _FRINGES = 1.05, 0.005  # in absorption T ≤ 1: what more than this share of the pixels may not exceed
@@ -52,6 +55,28 @@ def add_net(parser: argparse.ArgumentParser) -> None:
         "--model", default="xray", metavar="NAME|DIR", help="a model or its folder (default: xray)"
     )
     add_engine(group)
+
+
+def add_artefacts(parser: argparse.ArgumentParser, *, of: str) -> None:
+    """What the camera adds; ``of`` says where it is taken off unless it is told."""
+    group = parser.add_argument_group("the camera")
+    group.add_argument(
+        "--glare",
+        type=number(0, 1),
+        metavar="SHARE",
+        help=f"of the mean light that lies as a veil over the whole frame, and is taken off (default: {of})",
+    )
+    group.add_argument(
+        "--outliers",
+        choices=("mend", "keep"),
+        help="what becomes of single bright pixels: the median of their neighbours, or nothing "
+        f"(default: {'mend' if 'with' not in of else 'mend with pix2pix, else keep'})",
+    )
+
+
+def artefacts_of(args: argparse.Namespace, usual: "Artefacts") -> "Artefacts":
+    """What is taken off: what is usual but for what was said."""
+    return usual.told(glare=args.glare, outliers=None if args.outliers is None else args.outliers == "mend")
 
 
 def add_mode(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,10 @@ from relume.cli.console import Console, Progress, say
 from relume.cli.extras import need
 from relume.cli.options import Subparsers, add_talk, from_zero, number
 from relume.cli.xray.inputs import (
+    add_artefacts,
     add_measured,
     add_net,
+    artefacts_of,
     check_output,
     check_raw,
     checksums,
@@ -59,6 +61,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     add_net(parser)
     add_measured(parser)
+    add_artefacts(parser, of="0.055; 0.03 to 0.08 is usual")
     places = parser.add_argument_group("places")
     places.add_argument(
         "--overlap",
@@ -96,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     need("xray", "relume xray mosaic")
     import numpy as np
 
-    from relume.background import filled
+    from relume.background import Artefacts
     from relume.mosaic import Prior, Settings
     from relume.mosaic.registration import GATE
     from relume.tasks.mosaic import check_ending, write_mosaic
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console.of(args)
     scan = opened(args.input, args, needs_flats=args.reference is not None, stale=True)
     dark = dark_of(scan, args.dark)
-    flat = filled(scan.flats.mean() - dark) if args.reference is not None and scan.flats is not None else None
+    flat = scan.flats.mean() - dark if args.reference is not None and scan.flats is not None else None
     assumed = _edge_to_edge(scan)
     radius = (
         args.radius
@@ -131,7 +134,12 @@ def run(args: argparse.Namespace) -> int:
             args.output,
             nominal=nominal,
             dark=dark,
-            settings=Settings(args.field, radius, prior=Prior(gain=spread, empty=not args.no_empty)),
+            settings=Settings(
+                args.field,
+                radius,
+                prior=Prior(gain=spread, empty=not args.no_empty),
+                artefacts=artefacts_of(args, Artefacts()),
+            ),
             flat=flat,
             sigma=args.uncertainty,
             checksums=checksums(scan, args),
