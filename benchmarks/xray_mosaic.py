@@ -7,7 +7,8 @@ Tiles are simulated into a folder (kept between runs), with a gain that depends 
 ``relume xray mosaic`` is killed (SIGKILL) when half of the overlaps are registered, and again when half of
 the bands are fused, and started again each time. Memory is the largest resident set of these processes.
 The grid is the power at the tiles' pitch over its neighbourhood, along both axes: in the result, in the raw
-tiles, and in the truth, which has no tiles. The whole takes 5 GB of disk.
+tiles, and in the truth, which has no tiles; seams are what neighbours differ by where they overlap, as they
+are fused. The whole takes 5 GB of disk.
 """
 
 __all__ = ["main"]
@@ -28,8 +29,12 @@ import numpy as np
 
 from quality import git
 from relume import __version__
+from relume.background import Artefacts
 from relume.bench.machine import machine
-from relume.bench.stitching import profile_peak
+from relume.bench.stitching import profile_peak, seams
+from relume.mosaic import Solution, fuse
+from relume.mosaic.balance import Balance, Gauge
+from relume.mosaic.looks import Looks
 from relume.scan import open_scan
 
 HERE = Path(__file__).resolve().parent
@@ -116,6 +121,29 @@ def full(sums: list[np.ndarray], counts: list[np.ndarray]) -> Profiles:
     return rows, columns
 
 
+def agreement(folder: Path, out: Path) -> dict[str, float]:
+    """How tiles agree where they overlap, by the places, gains and light that the result tells: the rms of
+    their log ratio after a blur, and the median of its absolute median, over all overlaps."""
+    import h5py
+
+    with h5py.File(out) as file:
+        told = {
+            name: file[f"exchange/{name}"][:] for name in ("background", "positions", "gains", "slow_modes")
+        }
+    n = len(told["gains"])
+    held = Balance(told["gains"], told["slow_modes"], np.zeros(14), np.zeros(n), Gauge(0, [], [], {}))
+    field = np.log(np.maximum(told["background"].astype(np.float64), 1e-9))
+    found = Solution(told["positions"], [], field, held, (1.0, 1.0))
+    dark = float(np.median(open_scan(folder / "dark.tif").frames[0]))
+    looks = Looks(open_scan(folder).frames, dark, artefacts=Artefacts())
+    each = seams([fuse.laid(looks, found, i) for i in range(n)], np.floor(found.places))
+    return {
+        "rms": round(float(np.sqrt(np.mean([one.rms**2 for one in each]))), 4),
+        "median": round(float(np.median([abs(one.median) for one in each])), 4),
+        "overlaps": len(each),
+    }
+
+
 def laid(folder: Path, name: str) -> Profiles:
     """The same of the tiles ``name`` of the simulation, each laid where it really is."""
     import h5py
@@ -179,6 +207,7 @@ def main() -> None:
         "seconds": round(sum(run["seconds"] for run in runs), 1),
         "peak_bytes": max(run["peak_bytes"] for run in runs),
         "pitch": pitch,
+        "seams": agreement(folder, args.data / f"{what}.h5"),
     }
     print(json.dumps(facts, indent=1))
     if not args.quick:
