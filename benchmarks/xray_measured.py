@@ -22,7 +22,7 @@ from quality import filed
 from relume import __version__
 from relume.background import ESTIMATORS
 from relume.scan import open_scan
-from relume.tasks.xray import BackgroundNet
+from relume.tasks.xray import BackgroundNet, estimate_background
 
 HERE = Path(__file__).resolve().parent
 CLASSICAL = ("none", "gaussian", "polynomial")
@@ -45,7 +45,7 @@ def chip(path: Path, net: BackgroundNet) -> dict[str, Any]:
     scan = open_scan(path)
     raw, reference = np.asarray(scan.frames[0], float), binned(np.asarray(scan.flats.mean(), float))
     valid = reference > 0.05 * np.median(reference)
-    found = net(raw)
+    found = estimate_background(raw, net=net)
     fields = {name: ESTIMATORS[name](raw) for name in CLASSICAL} | {"pix2pix": found.field}
     errors = {name: apart(binned(field), reference, valid) for name, field in fields.items()}
     inside = np.abs(errors["pix2pix"]) <= REACH * binned(found.sigma)[valid]
@@ -55,7 +55,7 @@ def chip(path: Path, net: BackgroundNet) -> dict[str, Any]:
 def tiles(paths: Sequence[Path], net: BackgroundNet) -> dict[str, float]:
     images = [np.asarray(open_scan(path).frames[0], float) for path in paths]
     estimators = {name: ESTIMATORS[name] for name in CLASSICAL[1:]}
-    estimators["pix2pix"] = lambda image: net(image).field
+    estimators["pix2pix"] = lambda image: estimate_background(image, net=net).field
     found = {}
     for name, estimator in estimators.items():
         fields = [estimator(image) for image in images]

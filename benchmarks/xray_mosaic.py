@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,7 @@ def stitched(folder: Path, out: Path, args: argparse.Namespace) -> list[dict[str
     command = [*RELUME, "mosaic", str(folder), "-o", str(out), "--dark", str(folder / "dark.tif")]
     command += ["--mode", args.mode, "--overwrite"]
     out.unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)  # of a benchmark that was stopped itself
     runs = []
     for stop in (registering, fusing, lambda: False):
         seconds, peak, killed = watched(command, stop)
