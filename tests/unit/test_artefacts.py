@@ -47,7 +47,7 @@ def test_lone_bright_pixels_are_found_and_nothing_else_is_touched() -> None:
     kept[where] = False
     np.testing.assert_array_equal(found.counts.ravel()[kept], seen.ravel()[kept])
     assert np.abs(found.counts.flat[where] - light.flat[where]).max() < 8 * np.sqrt(3000)
-    np.testing.assert_allclose(found.spread, np.sqrt(2000), rtol=1)
+    assert (found.spread > 0.3 * np.sqrt(1000)).all() and (found.spread < 3 * np.sqrt(3000)).all()
 
 
 def test_what_optics_can_draw_stays() -> None:
@@ -58,20 +58,47 @@ def test_what_optics_can_draw_stays() -> None:
         assert len(mended(light).where) == 0
 
 
-def test_pairs_go_clusters_stay_and_dark_pixels_do() -> None:
-    seen = photons(np.full((64, 64), 1000.0))
+def test_pairs_go_clusters_lines_and_dark_pixels_stay() -> None:
+    seen = photons(np.full((96, 96), 1000.0))
     seen[10, 10:12] += 2000
-    seen[30:32, 30:32] += 2000
-    seen[50, 50] = 0
+    for stays in (
+        np.s_[30:32, 30:32],
+        np.s_[10, 30:33],
+        np.s_[50, 10:16],
+        ([50, 51, 52], [40, 41, 42]),
+        ([70, 71, 70], [20, 21, 22]),
+    ):
+        seen[stays] += 2000
+    seen[80, 80] = 0
     found = mended(seen)
-    assert {divmod(int(i), 64) for i in found.where} == {(10, 10), (10, 11)}
+    assert {divmod(int(i), 96) for i in found.where} == {(10, 10), (10, 11)}
 
 
-def test_an_image_whose_sample_is_that_fine_is_left_alone() -> None:
-    seen = photons(np.full((64, 64), 1000.0))
-    seen.flat[RNG.choice(seen.size, 40, replace=False)] += 3000
-    assert mended(seen).counts is not None and len(mended(seen).where) == 0
+@pytest.mark.parametrize("share", [0.002, 0.02, 0.05])
+def test_an_image_whose_sample_is_that_fine_is_left_alone(share: float) -> None:
+    seen = photons(np.full((256, 256), 1000.0))
+    seen.flat[RNG.choice(seen.size, int(share * seen.size), replace=False)] += 3000
     np.testing.assert_array_equal(mended(seen).counts, seen)
+
+
+def test_single_quanta_are_no_outliers() -> None:
+    half = np.where(np.arange(256)[:, None] < 128, 1000.0, 0.01) * np.ones((1, 256))
+    even = np.full((64, 64), 1000.0)
+    even[30, 30] += 0.001
+    for light in (photons(half), photons(np.full((256, 256), 0.02)), photons(np.full((256, 256), 0.5)), even):
+        np.testing.assert_array_equal(mended(light).counts, light)
+
+
+def test_a_pixel_that_shines_in_the_reference_too_is_left_to_it() -> None:
+    """A hot one is divided by itself; one of a larger gain seems to shine only where the noise is low."""
+    light = np.full((64, 64), 1000.0)
+    light[::16, ::16] *= 1.2
+    light[8, 8] += 3000
+    flats = [photons(light) for _ in range(20)]
+    for reference in (flats, [np.mean(flats, axis=0)]):
+        method = find_method("flat", artefacts=Artefacts(0.0, 0.0, True))
+        t = next(correct([photons(light)], method=method, references=reference)).transmission
+        assert abs(t[::16, ::16].mean() - 1) < 0.03 and abs(t[8, 8] - 1) < 0.1
 
 
 def test_fine_parts_of_a_sample_that_lie_together_stay() -> None:
@@ -79,7 +106,9 @@ def test_fine_parts_of_a_sample_that_lie_together_stay() -> None:
     shot = Simulator(TEST[4], 256).shot(4)
     assert shot.scene.kind == "star"
     y, x = np.divmod(mended(shot.raw - shot.dark).where, 256)
-    assert len(y) <= 6
+    seen = shot.raw - shot.dark
+    seen[20, 20] += 30 * np.median(seen)
+    assert len(y) <= 6 and 20 * 256 + 20 in mended(seen).where
     assert all(np.sum(np.hypot(y - y[i], x - x[i]) < 12) <= 4 for i in range(len(y)))
 
 
@@ -91,6 +120,32 @@ def test_what_was_not_measured_stays_and_small_images_are_no_error() -> None:
     for shape in ((1, 1), (2, 40), (3, 3)):
         np.testing.assert_array_equal(mended(np.full(shape, 7.0)).counts, 7.0)
     assert np.isnan(mended(np.full((8, 8), np.nan)).counts).all()
+
+
+def test_an_infinite_pixel_spoils_no_other() -> None:
+    image, flat = photons(np.full((64, 64), 900.0)), np.full((64, 64), 900.0)
+    image[5, 5] = np.inf
+    for artefacts in (NO_ARTEFACTS, Artefacts()):
+        method = find_method("flat", artefacts=artefacts)
+        one = next(correct([image], method=method, references=[flat], uncertainty=True))
+        assert one.sigma is not None
+        held = np.isfinite(one.transmission) & np.isfinite(one.sigma)
+        assert held.sum() == held.size - 1 and not held[5, 5]
+
+
+@pytest.mark.parametrize("true", [0.0, 0.02, 0.055])
+def test_no_more_glare_is_taken_off_than_the_image_can_hold(true: float) -> None:
+    """Something nearly opaque stands in the light: what is seen there is more than the glare."""
+    clean = np.ones((256, 256))
+    clean[60:120, 60:120] = 0.03
+    light = 20_000 * clean
+    seen = photons(light + true * light.mean())
+    t = next(correct([seen], method=find_method("none", artefacts=Artefacts()))).transmission
+    opaque = np.median(t[70:110, 70:110])
+    assert -0.002 < opaque < 0.035
+    assert Artefacts().share(seen) < 0.06 and Artefacts(0.09, 0.0).share(seen) == 0.09
+    if true == 0.055:
+        assert abs(opaque - 0.03) < 0.005
 
 
 def test_a_simulated_camera_loses_its_outliers_and_nothing_of_its_sample() -> None:
@@ -139,21 +194,24 @@ def test_transmission_is_exact_where_glare_and_light_are_known() -> None:
     assert found(NO_ARTEFACTS)[48, 48] > 1.15 * 0.2
 
 
-def test_the_error_of_the_glare_is_where_it_is_dark() -> None:
-    clean = np.ones((64, 64))
-    clean[20:40, 20:40] = 0.2
-    light = 1e6 * clean
-    light += 0.055 * light.mean()
+@pytest.mark.parametrize("name", ["flat", "stale-flat"])
+def test_the_error_of_the_glare_is_what_transmission_is_off_with_another(name: str) -> None:
+    y, x = np.mgrid[:64, :64] / 32 - 1
+    field, clean = np.exp(0.4 * x), np.where(np.hypot(x, y) < 0.5, 0.2, 1.0)
+    image, flat = 1e7 * field * clean, 1e7 * field
+    image, flat = image + 0.055 * image.mean(), flat + 0.055 * flat.mean()
 
-    def sigma(deviation: float) -> np.ndarray:
-        method = find_method("flat", artefacts=Artefacts(0.055, deviation))
-        one = next(correct([light], method=method, references=[np.full((64, 64), 1.055e6)], uncertainty=True))
-        assert one.sigma is not None
-        return one.sigma.astype(float)
+    def found(artefacts: Artefacts) -> Corrected:
+        method = find_method(name, artefacts=artefacts)
+        return next(correct([image], method=method, references=[flat], uncertainty=True))
 
-    added = np.sqrt(np.maximum(sigma(0.0144) ** 2 - sigma(0.0) ** 2, 0))
-    np.testing.assert_allclose(added[30, 30], 0.0144 * clean.mean() * 0.8, rtol=0.02)
-    assert added[5, 5] < 1e-4
+    low, high = (found(Artefacts(0.055 + by, 0.0, False)).transmission for by in (-0.0144, 0.0144))
+    sure, unsure = found(Artefacts(0.055, 0.0, False)), found(Artefacts(0.055, 0.0144, False))
+    assert sure.sigma is not None and unsure.sigma is not None
+    told = np.sqrt(np.maximum(unsure.sigma.astype(float) ** 2 - sure.sigma.astype(float) ** 2, 0))
+    off = np.abs(high - low) / 2
+    np.testing.assert_allclose(told[clean < 1], off[clean < 1], rtol=0.12)
+    assert np.corrcoef(told.ravel(), off.ravel())[0, 1] > 0.8
 
 
 def test_a_replaced_pixel_is_less_sure() -> None:

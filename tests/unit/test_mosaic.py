@@ -385,11 +385,15 @@ def test_the_fused_picture_is_the_sample_and_its_error_bar_holds() -> None:
 
 def test_bands_are_those_of_the_whole_and_any_of_them_can_be_made_alone() -> None:
     tiles, corners, _ = made(0.2 * X, np.zeros(K * K))
-    found = mosaic(tiles, corners, settings=PLAIN)
-    looks, on = Looks(tiles), canvas(found.solution.places, (N, N))
+    found = mosaic(tiles, corners, settings=Settings(radius=0))
+    looks = Looks(tiles, artefacts=Artefacts())
+    on = canvas(found.solution.places, (N, N))
     alone = next(bands(looks, found.solution, on, wanted=iter([2])))
-    whole = found.transmission[2 * on.rows : 2 * on.rows + len(alone.transmission)]
-    np.testing.assert_array_equal(alone.transmission, whole)
+    rows = slice(2 * on.rows, 2 * on.rows + len(alone.transmission))
+    np.testing.assert_array_equal(alone.transmission, found.transmission[rows])
+    np.testing.assert_array_equal(alone.sigma, found.sigma[rows])
+    (other,) = (band for band in bands(looks, found.solution, on._replace(rows=40), wanted=iter([1])))
+    np.testing.assert_allclose(other.sigma, found.sigma[40:80], rtol=1e-3)
 
 
 class Counted(Sequence[np.ndarray]):
@@ -533,6 +537,17 @@ def test_a_veil_over_every_tile_is_taken_off_by_its_own_mean() -> None:
     wider = unsure.sigma**2 - sure.sigma**2
     dark, bright = (unsure.transmission < 0.7), np.abs(unsure.transmission - 1) < 0.02
     assert wider[dark].min() > 0 and np.median(wider[dark]) > 20 * np.median(wider[bright])
+
+
+@pytest.mark.parametrize(("glare", "opaque"), [(0.03, 0.003), (0.05, 0.0), (0.0, 0.01)])
+def test_a_tile_that_is_mostly_opaque_is_no_dark_one(glare: float, opaque: float) -> None:
+    rng = np.random.default_rng(0)
+    clean = np.where(np.arange(64)[:, None] < 38, opaque, 1.0) * np.ones((1, 64))
+    tiles = [rng.poisson(20_000 * (clean + glare * clean.mean())).astype(float) for _ in range(2)]
+    looks = Looks(tiles, artefacts=Artefacts())
+    assert np.isfinite(looks[0]).all()
+    np.testing.assert_allclose(np.exp(looks[1][40:]).mean(), 20_000, rtol=0.03)
+    assert np.exp(looks[0][:36]).mean() < 0.04 * 20_000
 
 
 def test_calls_that_make_no_sense_are_refused() -> None:

@@ -15,14 +15,14 @@ __all__ = [
     "corrected",
     "evened",
     "filled",
+    "lone",
     "mended",
     "noise",
     "optical_density",
-    "veil",
     "without_glare",
 ]
 
-from .artefacts import GLARE, GLARE_SD, Artefacts, mended, veil, without_glare
+from .artefacts import GLARE, GLARE_SD, Artefacts, lone, mended, without_glare
 from .artefacts import NONE as NO_ARTEFACTS
 from .basic import BASIC
 from .empty import evened

@@ -6,7 +6,7 @@ pixels shine by themselves:
 .. math:: I = \ell + s\,\bar\ell + \text{outliers}, \qquad \ell = g\,B\,T
 """
 
-__all__ = ["GLARE", "GLARE_SD", "NONE", "Artefacts", "Mended", "mended", "veil", "without_glare"]
+__all__ = ["GLARE", "GLARE_SD", "NONE", "Artefacts", "Mended", "lone", "mended", "without_glare"]
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from .estimator import Field
 from .noise import camera
 
+Where = npt.NDArray[np.intp]
 GLARE = 0.055
 """What is expected of s where nobody has measured it. At one transmission X-ray microscope 0.05 to 0.07 was
 seen, in the blocked corners of tiles; the simulator draws 0.03 to 0.08."""
@@ -24,13 +25,13 @@ seen, in the blocked corners of tiles; the simulator draws 0.03 to 0.08."""
 GLARE_SD = 0.0144
 """The standard deviation of s about that."""
 
-_CLEAR = 8.0  # standard deviations of the noise by which an outlier exceeds the median of its neighbours
-_SPREAD = 0.3  # of its height: what two of its neighbours may not reach; beside the finest point of optics
-# that resolve two pixels four of them reach 0.48
+_CLEAR = 8.0  # standard deviations of the noise by which an outlier stands out
+_SPREAD = 0.3  # of its height: what two pixels about it may not reach; beside the finest point of optics that
+# resolve two pixels four reach 0.48
 _MOST, _CELL, _FEW = 1e-3, 16, 2  # of the pixels, and in a square of so many pixels' side, how many: where
 # more stand alone, that is what the sample looks like
-_BESIDE = [(i, j) for i in range(-1, 2) for j in range(-1, 2) if (i, j) != (0, 0)]
-_RING = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
+_DARKEST, _CELLS = 0.1, 64  # percentile of cells, of a 64th of the image's side, that glare cannot exceed
+_AROUND = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if (i, j) != (0, 0)]
 
 
 class Mended(NamedTuple):
@@ -38,7 +39,7 @@ class Mended(NamedTuple):
     the standard deviation of the pixels about each, which is how little is known of what they hid."""
 
     counts: Field
-    where: npt.NDArray[np.intp]
+    where: Where
     spread: Field
 
 
@@ -54,15 +55,29 @@ class Artefacts:
     deviation: float = GLARE_SD
     outliers: bool = True
 
+    def share(self, counts: npt.NDArray[np.floating]) -> float:
+        """The glare of an image (H,W) less its dark level: what is expected, or less, if some part of the
+        image is darker than that would be. A glare that was measured is believed."""
+        if not self.glare or not self.deviation:
+            return self.glare
+        finite = np.isfinite(counts)
+        if not finite.any():
+            return self.glare
+        mean = float(np.mean(counts, where=finite, dtype=np.float64))
+        most = max(0.0, _darkest(counts))
+        expected = self.glare / (1 + self.glare) * mean
+        return self.glare if most >= expected or mean <= 0 else most / (mean - most)
+
+    def mended(self, counts: npt.NDArray[np.floating], *, bright: Where | None = None) -> Mended:
+        """Without outliers, if they are to be taken off, but for those at ``bright`` (flattened)."""
+        if self.outliers:
+            return mended(counts, bright=bright)
+        return Mended(np.asarray(counts, np.float64), np.zeros(0, np.intp), np.zeros(0))
+
     def cleared(self, counts: npt.NDArray[np.floating]) -> Field:
         """Counts less the dark level (H,W) without outliers and glare."""
-        return without_glare(self.mended(counts).counts, self.glare)
-
-    def mended(self, counts: npt.NDArray[np.floating]) -> Mended:
-        """Without outliers, if they are to be taken off."""
-        if self.outliers:
-            return mended(counts)
-        return Mended(np.asarray(counts, np.float64), np.zeros(0, np.intp), np.zeros(0))
+        found = self.mended(counts).counts
+        return without_glare(found, self.share(found))
 
     def told(self, *, glare: float | None = None, outliers: bool | None = None) -> "Artefacts":
         """These, with what a user has said: a glare that is told is known."""
@@ -74,57 +89,85 @@ NONE = Artefacts(0.0, 0.0, False)
 """Nothing is taken off: the classical methods as the literature has them."""
 
 
+def _darkest(counts: npt.NDArray[np.floating]) -> float:
+    """The darkest part of an image, of means over cells that are all finite."""
+    step = max(1, min(counts.shape) // _CELLS)
+    rows, columns = (side // step for side in counts.shape)
+    whole = np.asarray(counts[: rows * step, : columns * step], np.float64)
+    cells = whole.reshape(rows, step, columns, step).mean((1, 3))
+    known = cells[np.isfinite(cells)]
+    return float(np.percentile(known, _DARKEST)) if known.size else 0.0
+
+
 def without_glare(counts: npt.NDArray[np.floating], glare: float) -> Field:
     r""":math:`I - \frac{s}{1+s}\,\bar I`, which is :math:`\ell` if s is right; pixels that are not finite do
     not count."""
     light = np.asarray(counts, np.float64)
-    return light - veil(light, glare) if glare else light
-
-
-def veil(counts: npt.NDArray[np.floating], glare: float) -> float:
-    """The counts of the glare in every pixel of an image less its dark level; 0 if none is finite."""
-    finite = np.isfinite(counts)
+    finite = np.isfinite(light)
     if not glare or not finite.any():
-        return 0.0
-    return glare / (1 + glare) * float(np.mean(counts, where=finite, dtype=np.float64))
+        return light
+    return light - glare / (1 + glare) * float(np.mean(light, where=finite))
 
 
-def mended(counts: npt.NDArray[np.floating]) -> Mended:
+def mended(counts: npt.NDArray[np.floating], *, bright: Where | None = None) -> Mended:
     """Counts (H,W) with the median of their neighbours in place of single bright pixels.
 
-    An outlier exceeds the median of the eight pixels around it by eight standard deviations of the noise, and
-    at most one of them reaches 0.3 of its height above the ring about them. Optics that resolve two pixels
-    cannot draw such a point; a camera can, in a pixel that is hot or was hit. Clusters of three and more
-    stay, dark pixels do, as a particle may be that small, and so do those on the border. Where more than a
-    thousandth of the pixels stand alone, none is touched, and where three do in 16×16, these are not: fine
-    parts of samples lie together, as the middle of a Siemens star.
+    An outlier exceeds the median of the 24 pixels around it by eight standard deviations of the noise, as it
+    is at its own brightness, and at most one of them reaches 0.3 of that height. Optics that resolve two
+    pixels cannot draw such a point; a camera can, in a pixel that is hot or was hit. Lines and clusters of
+    three and more stay, dark pixels do, as a particle may be that small, and so do those on the border. Where
+    more than a thousandth of the pixels stand alone, none is touched, and where three do in a square of a
+    grid of 16×16, these are not: fine parts of samples lie together, as the middle of a Siemens star.
+
+    Args:
+        counts: of one image, less the dark level.
+        bright: pixels of the flattened image that are left alone: a reference holds them too, and dividing
+            takes them off.
     """
-    values = np.asarray(counts, np.float64)
-    nothing = Mended(values, np.zeros(0, np.intp), np.zeros(0))
-    if values.ndim != 2 or min(values.shape) < 3:
+    given = np.asarray(counts, np.float64)
+    where = lone(given)
+    if len(where) > max(_FEW, _MOST * given.size):
+        where = where[:0]
+    if len(where):
+        y, x = np.divmod(where, given.shape[1])
+        cells = y // _CELL * (given.shape[1] // _CELL + 1) + x // _CELL
+        where = where[np.bincount(cells)[cells] <= _FEW]
+    if bright is not None:
+        where = where[np.isin(where, bright, invert=True)]
+    if not len(where):
+        return Mended(given, where, np.zeros(0))
+    y, x = np.divmod(where, given.shape[1])
+    near = np.sort([given[y + i, x + j] for i, j in _AROUND if max(abs(i), abs(j)) == 1], axis=0)
+    found = given.copy()
+    found[y, x] = 0.5 * (near[3] + near[4])
+    return Mended(found, where, np.asarray(near[:7].std(0), np.float64))
+
+
+def lone(counts: npt.NDArray[np.floating]) -> Where:
+    """The bright pixels of an image (H,W) that stand alone, in the flattened image: see :func:`mended`."""
+    nothing = np.zeros(0, np.intp)
+    if counts.ndim != 2 or min(counts.shape) < 3:
         return nothing
+    finite = np.isfinite(counts)
+    values = np.asarray(counts if finite.all() else np.where(finite, counts, np.nan), np.float64)
     slope, offset = camera(values)
-    pairs = [values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]]
-    beside = 0.25 * np.sum(pairs, axis=0)
+    if not slope and not offset:
+        return nothing
+    beside = values[:-2, 1:-1] + values[2:, 1:-1]
+    beside += values[1:-1, :-2]
+    beside += values[1:-1, 2:]
+    beside *= 0.25
+    middle = values[1:-1, 1:-1]
     with np.errstate(invalid="ignore"):
         # of the four one may be bright, too: three quarters of the height are left at least
         apart = 0.7 * _CLEAR * np.sqrt(offset + slope * np.maximum(beside, 0))
-        y, x = np.nonzero((values[1:-1, 1:-1] - beside > apart) & (values[1:-1, 1:-1] > 0))
-    padded = np.pad(values, 1, mode="reflect")  # the ring of a pixel beside the border lies beyond it
-    around = np.sort([padded[y + 2 + i, x + 2 + j] for i, j in _BESIDE], axis=0)
-    ring = np.median([padded[y + 2 + i, x + 2 + j] for i, j in _RING], axis=0)
-    middle = 0.5 * (around[3] + around[4])
-    bright = values[y + 1, x + 1]
-    noise = np.sqrt(np.maximum(offset + slope * np.maximum(middle, 0), 1e-12))
+        y, x = np.nonzero((middle - beside > apart) & (middle > 0))
+    padded = np.pad(values, 1, mode="symmetric")  # what is about a pixel beside the border lies beyond it
+    around = np.array([padded[y + 2 + i, x + 2 + j] for i, j in _AROUND]).reshape(len(_AROUND), -1)
+    known = np.isfinite(around).all(0)
+    base, second = np.median(around, axis=0), np.sort(around, axis=0)[-2]
+    top = middle[y, x]
     with np.errstate(invalid="ignore"):
-        lone = (bright - middle > _CLEAR * noise) & (around[6] - ring < _SPREAD * (bright - ring))
-    cells = (y + 1) // _CELL * (values.shape[1] // _CELL + 1) + (x + 1) // _CELL
-    if lone.any():
-        lone &= np.bincount(cells[lone], minlength=int(cells.max()) + 1)[cells] <= _FEW
-    if not lone.any() or lone.sum() > max(_FEW, _MOST * values.size):
-        return nothing
-    y, x, middle = y[lone] + 1, x[lone] + 1, middle[lone]
-    found = values.copy()
-    found[y, x] = middle
-    where = np.asarray(np.ravel_multi_index((y, x), values.shape), np.intp)
-    return Mended(found, where, np.asarray(around[:7, lone].std(0), np.float64))
+        clear = top - base > _CLEAR * np.sqrt(offset + slope * np.maximum(top, 0))
+        alone = known & clear & (second - base < _SPREAD * (top - base))
+    return np.asarray(np.ravel_multi_index((y[alone] + 1, x[alone] + 1), values.shape), np.intp)

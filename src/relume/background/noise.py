@@ -42,7 +42,8 @@ _APART = (1.0, 1 + 0.5 - 2 * 0.18, 1 + 0.265 - 2 * 0.18)
 
 
 def _line(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Slope and offset, neither below 0: the medians of what pairs of points say (Theil, Sen)."""
+    """Slope and offset, neither below 0: the medians of what pairs of points say (Theil, Sen), or, where the
+    offset would be negative, of what each point says of a line through 0."""
     i, j = np.triu_indices(len(x), 1)
     apart = np.abs(x[j] - x[i]) > 1e-9 * max(1.0, float(np.abs(x).max()))
     slopes = (y[j] - y[i])[apart] / (x[j] - x[i])[apart]
@@ -50,5 +51,7 @@ def _line(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[float
     offset = float(np.median(y - slope * x))
     if offset >= 0:
         return slope, offset
-    bright = x > 0  # an even image tells no slope: the line is then one through 0
+    bright = (
+        x > 0
+    )  # a slope that is too steep, as an even image or structure gives: the line through 0 instead
     return (max(0.0, float(np.median(y[bright] / x[bright]))) if bright.any() else slope), 0.0

@@ -77,7 +77,7 @@ def laid(looks: Looks, found: Solution, number: int) -> npt.NDArray[np.float32]:
     """One tile (H,W) as it goes into the picture, its upper left corner at its place rounded down: T, and 0
     where the tile is left out."""
     kept = np.where(found.field > np.log(_DARK), 1.0, 0.0)
-    moved, weight, _ = _tile(looks, found, number, kept, 0, looks.shape[0])
+    moved, weight, _, _ = _tile(looks, found, number, kept, 0, looks.shape[0])
     return np.where(weight > 0, moved, np.float32(0))
 
 
@@ -98,23 +98,24 @@ def _band(
         low, high = max(top, y), min(top + height, y + looks.shape[0])
         if low >= high:
             continue
-        t, weight, variance = _tile(looks, found, i, ramp, low - y, high - y)
+        t, weight, variance, doubt = _tile(looks, found, i, ramp, low - y, high - y)
         area = np.s_[low - top : high - top, x : x + looks.shape[1]]
         total[area] += weight * t
         weights[area] += weight
         squares[area] += weight**2 * variance
         level[area] += weight * np.float32(found.balance.deviations[i])
-        veil[area] += weight * np.float32(looks.artefacts.deviation * np.mean(t))
+        veil[area] += weight * doubt
     with np.errstate(invalid="ignore", divide="ignore"):
         t = total / weights
-        sigma = np.sqrt(squares / weights**2 + (t * level / weights) ** 2 + ((1 - t) * veil / weights) ** 2)
+        sigma = np.sqrt(squares / weights**2 + (t * level / weights) ** 2 + (veil / weights) ** 2)
     return Band(top, np.where(weights > 0, t, np.nan), np.where(weights > 0, sigma, np.nan))
 
 
 def _tile(
     looks: Looks, found: Solution, number: int, ramp: npt.NDArray[np.float64], low: int, high: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """T, weight and variance of rows ``low`` to ``high`` of one tile, moved to whole pixels."""
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Of rows ``low`` to ``high`` of one tile, moved to whole pixels: T, weight, variance, and what T is off
+    with the glare."""
     from scipy.ndimage import shift
 
     first = max(0, low - _REACH)
@@ -127,8 +128,13 @@ def _tile(
     t = counts / light
     part = found.places[number] - np.floor(found.places[number])
     moved = shift(t, part, order=3, mode="nearest") if part.any() else t
-    variance = (offset + slope * np.maximum(counts, 0)) / light**2
+    added = looks.added(number)
+    variance = (offset + slope * np.maximum(counts + added.veil, 0)) / light**2
+    # what T is off if the glare is off by its deviation: a veil lightens what is dark, and 1 stays 1
+    doubt = looks.artefacts.deviation * added.light * (1 / light - t / np.exp(found.balance.gains[number]))
     empty = (offset + slope * light) / light**2
     weight = np.where(there, ramp[near] / np.maximum(empty, 1e-12), 0.0)
-    moved, weight, variance = (each[rows].astype(np.float32) for each in (moved, weight, variance))
-    return moved, weight, variance
+    moved, weight, variance, doubt = (
+        np.asarray(each[rows], np.float32) for each in (moved, weight, variance, np.where(there, doubt, 0))
+    )
+    return moved, weight, variance, doubt

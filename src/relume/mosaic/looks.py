@@ -4,11 +4,12 @@ __all__ = ["Looks", "Counts", "Field", "Level"]
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import NO_ARTEFACTS, Artefacts, filled, veil
+from relume.background import NO_ARTEFACTS, Artefacts, filled
 from relume.errors import UsageError
 
 Field = npt.NDArray[np.float64]
@@ -16,6 +17,19 @@ Counts = Sequence[npt.NDArray[np.floating]] | Sequence[npt.NDArray[np.integer]]
 Level = Callable[[int], npt.NDArray[np.floating]]
 """Tile number → ln counts less the tile's own gain and slow modes (H,W): the common field and the sample."""
 _FLOOR = 0.02  # of a tile's median: what is darker says nothing about the light
+
+
+class Added(NamedTuple):
+    """What a camera added to a tile: outliers ``where`` (flattened) stood in place of ``values``, a ``veil``
+    of so many counts, a share ``glare`` of the mean. ``middle`` is the median with the veil in it, ``light``
+    the mean without."""
+
+    where: npt.NDArray[np.intp]
+    values: Field
+    veil: float
+    glare: float
+    middle: float
+    light: float
 
 
 class Looks:
@@ -30,6 +44,7 @@ class Looks:
         keep: how many tiles are kept. Neighbours come by twice when two rows are.
         names: of the tiles, for errors; their numbers from 1 on without.
         artefacts: what the camera adds and is taken off.
+        bright: pixels of the flattened tile that shine in a reference too, and are no outliers.
 
     Raises:
         UsageError: there is no tile, or one is dark or of another size.
@@ -43,11 +58,13 @@ class Looks:
         keep: int = 0,
         names: Sequence[str] = (),
         artefacts: Artefacts = NO_ARTEFACTS,
+        bright: npt.NDArray[np.intp] | None = None,
     ) -> None:
         if not len(tiles):
             raise UsageError("a mosaic needs tiles")
         self.tiles, self.dark, self.names, self.artefacts = tiles, dark, names, artefacts
-        self._off: dict[int, tuple[npt.NDArray[np.intp], Field, float]] = {}
+        self._bright = bright
+        self._added: dict[int, Added] = {}
         self._keep = keep or 2 * int(len(tiles) ** 0.5) + 4
         self._kept: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
         self.shape = self[0].shape
@@ -67,19 +84,34 @@ class Looks:
     def counts(self, number: int) -> Field:
         """Counts of a tile (H,W) less the dark level and what else the camera adds."""
         counts = np.array(np.asarray(self.tiles[number], np.float64) - self.dark)
-        if self.artefacts == NO_ARTEFACTS:
-            return counts
-        if number not in self._off:  # a tile is read many times, what is wrong with it sought once
-            found = self.artefacts.mended(counts)
-            values = np.asarray(found.counts.flat[found.where], np.float64)
-            self._off[number] = found.where, values, veil(found.counts, self.artefacts.glare)
-        where, values, glare = self._off[number]
-        counts.flat[where] = values
-        return np.asarray(counts - glare)
+        added = self._added.get(number) or self._sought(number, counts)
+        counts.flat[added.where] = added.values
+        return np.asarray(counts - added.veil)
+
+    def added(self, number: int) -> Added:
+        """What the camera added to a tile."""
+        if number not in self._added:
+            self.counts(number)
+        return self._added[number]
+
+    def _sought(self, number: int, counts: Field) -> Added:
+        """A tile is read many times; what is wrong with it is sought once."""
+        off = self.artefacts
+        mended, where, _ = off.mended(counts, bright=self._bright)
+        finite = np.isfinite(mended)
+        mean = float(np.mean(mended, where=finite)) if finite.any() else 0.0
+        share = off.share(mended)
+        veil = share / (1 + share) * mean
+        middle = float(np.median(mended[finite])) if finite.any() else 0.0
+        values = np.asarray(mended.flat[where], np.float64)
+        self._added[number] = Added(where, values, veil, share, middle, mean - veil)
+        return self._added[number]
 
     def _read(self, number: int) -> npt.NDArray[np.float32]:
         counts = self.counts(number)
-        middle = float(np.median(counts[np.isfinite(counts)])) if np.isfinite(counts).any() else 0.0
+        middle = self._added[
+            number
+        ].middle  # with the veil: of a tile that is mostly opaque little else is left
         if not middle > 0:
             raise UsageError(
                 f"{self._name(number)} is dark; is the dark level right? A tile without light is left out by "

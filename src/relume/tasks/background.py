@@ -146,7 +146,7 @@ class Method(NamedTuple):
         """Does once what need not be done again for every image, and gives the function from an image (H,W)
         to its :class:`Background`.
 
-        Images are counts less the dark level, without outliers but with their glare; of references both are
+        Images are counts less the dark level, without outliers but with their glare; of references it is
         taken off.
         """
         return self.start(references, self.artefacts)
@@ -209,7 +209,7 @@ def _classical(estimator: Estimator, artefacts: Artefacts) -> Method:
         def find(image: Image) -> Background:
             if not kept or not estimator.shared:
                 # A shared answer follows from the references alone: an image without light is as good.
-                seen = np.ones(image.shape) if estimator.shared else without_glare(image, off.glare)
+                seen = np.ones(image.shape) if estimator.shared else without_glare(image, off.share(image))
                 kept[:] = [Background(estimator(seen, references), None, estimator.name)]
             return kept[0]
 
@@ -221,7 +221,7 @@ def _classical(estimator: Estimator, artefacts: Artefacts) -> Method:
 def _learned(net: BackgroundNet, artefacts: Artefacts) -> Method:
     def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
         fixed = fixed_map(references) if len(references) else None
-        return lambda image: net(image, fixed=fixed, glare=off.glare)
+        return lambda image: net(image, fixed=fixed, glare=off.share(image))
 
     return Method(NET, "nothing", "flats", start, net.bundle, artefacts)
 
@@ -251,7 +251,8 @@ def estimate_background(
     """
     found = find_method(method, net=net)
     off = found.artefacts
-    lights = [off.cleared(np.asarray(reference, np.float64) - dark) for reference in references]
+    lights = [np.asarray(reference, np.float64) - dark for reference in references]
+    lights = [without_glare(light, off.share(light)) for light in lights]
     return found.ready(lights)(off.mended(np.asarray(image, np.float64) - dark).counts)
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import corrected, filled, noise, optical_density, without_glare
+from relume.background import corrected, filled, lone, noise, optical_density, without_glare
 from relume.bench.transmission import smoothed
 from relume.errors import UsageError
 
@@ -58,13 +58,14 @@ tells its own.
 
 class Corrected(NamedTuple):
     """One image: ``transmission`` T and ``background`` B (H,W), ``level`` L in counts, ``sigma`` of T or
-    None, and how many ``outliers`` were replaced."""
+    None; how many ``outliers`` were replaced, and the share of the mean that was taken off as ``glare``."""
 
     transmission: Frame
     background: Frame
     level: float
     sigma: Frame | None
     outliers: int = 0
+    glare: float = 0.0
 
 
 def gauge(name: str) -> str:
@@ -109,19 +110,23 @@ def correct(
     chosen = references[::every]
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
     off = method.artefacts
-    light = [off.cleared(one) for one in light if _lit(one)]
+    light = [without_glare(one, off.share(one)) for one in light if _lit(one)]
     if len(references) and not light:
         raise UsageError("no reference holds light; is the dark level right?")
     find = method.ready(light)
+    # A pixel that shines in the reference too is divided by it; one with a larger gain only seems to.
+    shared = off.outliers and method.takes == "flats" and light
+    bright = lone(np.mean(light, axis=0)) if shared else None
     known = scale * _middle(light) if method.name == "flat" and light else None
     for number, image in enumerate(images):
         counts = np.asarray(image, np.float64) - dark
         try:
             if known is None and not _lit(counts):
                 raise UsageError("there is no light in it; is the dark level right?")
-            counts, outliers, about = off.mended(counts)
+            counts, outliers, about = off.mended(counts, bright=bright)
+            share = off.share(counts)
             found = find(counts)
-            through = without_glare(counts, off.glare)
+            through = without_glare(counts, share)
             over = corrected(through, found.field)
             level = brightest(over) if known is None else known
         except UsageError as error:
@@ -139,11 +144,25 @@ def correct(
             field = np.maximum(found.field, 1e-9 / level)
             of_pixels = noise(counts).astype(np.float64)
             of_pixels.flat[outliers] = np.hypot(of_pixels.flat[outliers], about)
-            # a veil lightens what is dark; what is empty is 1 with any
-            veil = off.deviation * float(np.nanmean(through)) / level * np.abs(1 / field - t)
-            variance = (of_pixels / (level * field)) ** 2 + (drift * t) ** 2 + veil**2
+            variance = (of_pixels / (level * field)) ** 2 + (drift * t) ** 2
+            if off.deviation:
+                variance += _of_glare(off.deviation, through / level, t, field, known is not None) ** 2
             sigma = np.sqrt(variance).astype(np.float32)
-        yield Corrected(t, found.field.astype(np.float32), level, sigma, len(outliers))
+        yield Corrected(t, found.field.astype(np.float32), level, sigma, len(outliers), share)
+
+
+def _of_glare(
+    deviation: float,
+    light: npt.NDArray[np.float64],
+    t: Frame,
+    field: npt.NDArray[np.floating],
+    known: bool,
+) -> npt.NDArray[np.float64]:
+    """What T is off if the glare is off by ``deviation``: the veil lightens what is dark. 1 stays 1, where it
+    is the brightest part; where it is ``known`` from a reference, that has a veil of its own."""
+    veil = float(np.mean(light, where=np.isfinite(light)))
+    whole = float(np.mean(field, where=np.isfinite(field))) / field if known else 1.0
+    return np.asarray(deviation * (veil / field - t * whole), np.float64)
 
 
 _CLEAR = 3  # what is this many times the noise of a pixel is light

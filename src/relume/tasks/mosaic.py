@@ -3,7 +3,7 @@ r"""A mosaic from a scan to a file, part by part: what was done before a kill is
 __all__ = ["ENDINGS", "Placed", "check_ending", "overlapping", "write_mosaic"]
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import filled
+from relume.background import filled, lone, without_glare
 from relume.errors import UsageError
 from relume.mosaic import Settings, Solution, solve
 from relume.mosaic.fuse import Canvas, bands, canvas
@@ -110,8 +110,10 @@ def write_mosaic(
         else (None, None)
     )
     off = settings.artefacts
-    looks = Looks(scan.frames, dark, names=scan.facts.get("files", ()), artefacts=off)
-    given = None if flat is None else np.log(np.maximum(off.cleared(filled(flat)), 1e-9))
+    measured = None if flat is None else filled(flat)
+    bright = None if measured is None else lone(measured)
+    looks = Looks(scan.frames, dark, names=scan.facts.get("files", ()), artefacts=off, bright=bright)
+    given = None if measured is None else _logarithm(without_glare(measured, off.share(measured)))
     key = {
         "settings": asdict(settings),
         "nominal": nominal.tolist(),
@@ -143,6 +145,13 @@ def write_mosaic(
     return Placed(on.shape, found, resumed)
 
 
+_FLOOR = 0.02  # of a flat's median: what is darker, blocked corners and dead pixels, tells no light
+
+
+def _logarithm(flat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(flat, _FLOOR * float(np.median(flat)))))
+
+
 def _digest(array: Any) -> str | None:
     return None if array is None else hashlib.sha256(np.asarray(array, np.float64).tobytes()).hexdigest()
 
@@ -168,6 +177,8 @@ def _told(settings: Settings, found: Solution, looks: Looks, *, measured: bool) 
         **asdict(settings),
         **({"common": "reference"} if measured else {}),
         "dark mean": float(np.nanmean(looks.dark)),
+        "glare": _range(looks.added(i).glare for i in range(len(looks))),
+        "outliers": sum(len(looks.added(i).where) for i in range(len(looks))),
         "links": len(found.links),
         "links accepted": accepted,
         "open modes": gauge.open_modes,
@@ -175,6 +186,12 @@ def _told(settings: Settings, found: Solution, looks: Looks, *, measured: bool) 
         "deviations": gauge.deviations,
         "fixed by": gauge.fixed_by,
     }
+
+
+def _range(values: Iterable[float]) -> list[float]:
+    """The least and the largest."""
+    every = list(values)
+    return [min(every), max(every)]
 
 
 def _arrays(found: Solution, on: Canvas) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from relume.background import NO_ARTEFACTS
 from relume.bench.stitching import low_frequency_bias, pitch_peak, seams
 from relume.bench.transmission import fidelity, hallucination, report, scaled, smoothed
 from relume.bench.uncertainty import coverage
@@ -105,8 +106,8 @@ def against_reference(
 ) -> dict[str, dict[str, float]]:
     """Method → its figures on a measured scan, with the scan over its own flat field taken for the truth.
 
-    Glare is left in on both sides: in the truth it is, in the image and in the flat. Means of ``binned``²
-    pixels are compared: a measured field has noise of its own.
+    Glare and outliers are left in on both sides: in the truth they are, of image and flat. Means of
+    ``binned``² pixels are compared: a measured field has noise of its own.
     """
     truth = _binned(next(iter(flat_fielded(scan))), binned)
     dark = 0.0 if scan.darks is None else scan.darks.mean()
@@ -118,7 +119,7 @@ def against_reference(
     for method in methods:
         choices: dict[str, Sequence[Any]] = {"flats": flats, "tiles": scan.frames, "nothing": ()}
         references = choices[method.needs]
-        alike = method._replace(artefacts=method.artefacts.told(glare=0.0))
+        alike = method._replace(artefacts=NO_ARTEFACTS)
         (done,) = correct([scan.frames[0]], method=alike, dark=dark, references=references)
         whole = report(np.where(valid, _binned(done.transmission, binned), 1.0), truth, valid)
         figures[method.name] = {name: float(getattr(whole, name)) for name in FIGURES}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relume.background import Artefacts
+from relume.background import Artefacts, without_glare
 from relume.degrade.illumination.grid import fixed_map, shrunk
 from relume.degrade.illumination.targets import network_target
 from relume.errors import ImageError, TrainingError
@@ -33,7 +33,7 @@ def read_references(path: Path, side: int, *, report: Callable[[str], None] = pr
     """Empty fields in a file, or in all files of a folder.
 
     Of a file with flat frames those are taken, else all its frames. Dark frames that the same file marks are
-    taken off, and so are the glare that is expected and outliers. Each image is brought to a square of
+    taken off, and so is the glare that is expected. Each image is brought to a square of
     ``side`` pixels.
 
     Raises
@@ -44,7 +44,7 @@ def read_references(path: Path, side: int, *, report: Callable[[str], None] = pr
     lights: list[Plane] = []
     frames: list[Plane] = []
     for found in _frames(path, report):
-        frame = Artefacts().cleared(found)
+        frame = without_glare(found, Artefacts().share(found))
         if not np.median(frame) > 0:
             raise TrainingError(f"a reference in {path} is not above its dark level by its median")
         level = np.maximum(frame / np.median(frame), _LOWEST)

@@ -233,15 +233,15 @@ def _one(
         uncertainty=args.uncertainty,
         blank=without_light if len(scan.frames) > 1 else None,
     )
-    levels, outliers = np.zeros(len(scan.frames)), 0
+    levels, glare = np.zeros(len(scan.frames)), np.zeros(len(scan.frames))
+    outliers = np.zeros(len(scan.frames), np.int64)
     every = -(-len(scan.frames) // _SHOWN)
     shown = []
 
     def frames() -> Iterator[Any]:
-        nonlocal outliers
         for number, one in enumerate(found):
             levels[number] = one.level
-            outliers += one.outliers
+            outliers[number], glare[number] = one.outliers, one.glare
             if number % every == 0 and args.report is not None and np.isfinite(one.level):
                 raw = scan.frames[number] - dark
                 shown.append(
@@ -259,14 +259,26 @@ def _one(
         source=names,
         checksums=sums,
     )
-    extra = {} if _plain(target) else {"level": levels} | _places(scan)
+    each = {"level": levels, "glare": glare, "outliers": outliers}
+    extra = {} if _plain(target) else each | _places(scan)
     write(target, frames(), how, extra=extra, pixel_size=scan.pixel_size, overwrite=args.overwrite)
-    if outliers:
-        Console.of(args).detail(
-            f"  {outliers} bright pixels in {len(scan.frames)} frames replaced (--outliers keep leaves them)"
-        )
+    _told(scan, outliers, glare, method.artefacts.glare, args)
     blank += empty
     return shown
+
+
+def _told(scan: "Scan", outliers: Any, glare: Any, usual: float, args: argparse.Namespace) -> None:
+    """What was taken off beside the background, and where that was less than expected."""
+    console, frames = Console.of(args), len(scan.frames)
+    if outliers.sum():
+        console.detail(
+            f"  {outliers.sum()} bright pixels in {frames} frames replaced (--outliers keep: none)"
+        )
+    if less := int((glare < usual - 1e-9).sum()):
+        console.note(
+            f"{scan.path.name}: {less} of {frames} frames are darker somewhere than a glare of {usual:g} "
+            f"would leave them; as little as {glare.min():.3f} was taken off (--glare SHARE: as measured)"
+        )
 
 
 def _plain(target: Path) -> bool:
