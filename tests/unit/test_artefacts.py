@@ -254,3 +254,41 @@ def test_the_command_says_what_was_taken_off(tmp_path: Path, capsys: pytest.Capt
     out = str(tmp_path / "x.h5")
     assert main(["xray", "correct", str(tmp_path / "raw.tif"), "-o", out, "--glare", "1.5"]) == 2
     assert not Path(out).exists()
+
+
+def test_a_flat_with_blocked_corners_and_a_dead_pixel_serves_a_mosaic(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    h5py = pytest.importorskip("h5py")
+    n, step, s = 96, 80, 0.055
+    y, x = np.mgrid[:n, :n] * 2 / n - 1
+    field = np.where(np.hypot(x, y) < 1.2, np.exp(0.2 * x), 0.0)
+    world = 0.82 + 0.1 * np.sin(np.mgrid[: n + 2 * step, : n + 2 * step].sum(0) / 9)
+    tiles = tmp_path / "tiles"
+    tiles.mkdir()
+    lines = ["dim = 2"]
+
+    def counts(light: np.ndarray) -> np.ndarray:
+        found = 100 + RNG.poisson(5000 * (light + s * light.mean()))
+        found[40, 40] = 100
+        return np.asarray(found, np.uint16)
+
+    for i in range(9):
+        top, left = step * (i // 3), step * (i % 3)
+        tifffile.imwrite(tiles / f"t{i}.tif", counts(field * world[top : top + n, left : left + n]))
+        lines.append(f"t{i}.tif; ; ({left}, {top})")
+    (tiles / "TileConfiguration.txt").write_text("\n".join(lines) + "\n")
+    flat = np.mean([counts(field) for _ in range(10)], axis=0).astype(np.float32)
+    tifffile.imwrite(tmp_path / "flat.tif", flat)
+    options = ["--dark", "100", "--reference", str(tmp_path / "flat.tif"), "--radius", "0", "--uncertainty"]
+    out = tmp_path / "m.h5"
+    assert main(["xray", "mosaic", str(tiles), "-o", str(out), *options, "-q"]) == 0
+    t = np.asarray(open_scan(out).frames[0], float)
+    # the gauge is the brightest part, not the reference
+    ratio = t[: len(world), : len(world)] / world
+    assert np.nanstd(ratio) / np.nanmedian(ratio) < 0.03
+    assert np.nanmax(t) < 1.4 and np.nanmin(t) > -0.1
+    with h5py.File(out) as file:
+        sigma = file["exchange/sigma"][()]
+    assert np.nanmedian(sigma) < 0.05 and np.nanmax(sigma) < 2
+    glare = provenance_of(out).parameters["glare"]
+    assert 0.045 < min(glare) <= max(glare) <= GLARE

@@ -30,7 +30,8 @@ _SPREAD = 0.3  # of its height: what two pixels about it may not reach; beside t
 # resolve two pixels four reach 0.48
 _MOST, _CELL, _FEW = 1e-3, 16, 2  # of the pixels, and in a square of so many pixels' side, how many: where
 # more stand alone, that is what the sample looks like
-_DARKEST, _CELLS = 0.1, 64  # percentile of cells, of a 64th of the image's side, that glare cannot exceed
+_DARKEST = 0.1  # percentile of the means over cells that glare cannot exceed
+_CELLS, _LEAST = 64, 4  # cells along the shorter side, of so many pixels at least: noise is not darkness
 _AROUND = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if (i, j) != (0, 0)]
 
 
@@ -91,7 +92,7 @@ NONE = Artefacts(0.0, 0.0, False)
 
 def _darkest(counts: npt.NDArray[np.floating]) -> float:
     """The darkest part of an image, of means over cells that are all finite."""
-    step = max(1, min(counts.shape) // _CELLS)
+    step = min(*counts.shape, max(_LEAST, min(counts.shape) // _CELLS))
     rows, columns = (side // step for side in counts.shape)
     whole = np.asarray(counts[: rows * step, : columns * step], np.float64)
     cells = whole.reshape(rows, step, columns, step).mean((1, 3))

@@ -71,7 +71,11 @@ def add(subparsers: "Subparsers") -> None:
         help="pix2pix: do not even what is slowly uneven in parts that agree and are taken for empty",
     )
     add_measured(parser)
-    add_artefacts(parser, of="0.055 with pix2pix, where 0.03 to 0.08 is usual; 0 with other methods")
+    add_artefacts(
+        parser,
+        glare="with pix2pix 0.055, or what a darker image allows; 0 with other methods",
+        outliers="mend with pix2pix, keep with other methods",
+    )
     parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
     add_mode(parser)
     parser.add_argument(

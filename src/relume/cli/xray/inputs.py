@@ -57,20 +57,21 @@ def add_net(parser: argparse.ArgumentParser) -> None:
     add_engine(group)
 
 
-def add_artefacts(parser: argparse.ArgumentParser, *, of: str) -> None:
-    """What the camera adds; ``of`` says where it is taken off unless it is told."""
+def add_artefacts(parser: argparse.ArgumentParser, *, glare: str, outliers: str) -> None:
+    """What the camera adds; what is taken off of it unless it is told, in words."""
     group = parser.add_argument_group("the camera")
     group.add_argument(
         "--glare",
         type=number(0, 1),
         metavar="SHARE",
-        help=f"of the mean light that lies as a veil over the whole frame, and is taken off (default: {of})",
+        help="of a whole frame's mean light that lies as a veil over it, and is taken off "
+        f"(default: {glare})",
     )
     group.add_argument(
         "--outliers",
         choices=("mend", "keep"),
         help="what becomes of single bright pixels: the median of their neighbours, or nothing "
-        f"(default: {'mend' if 'with' not in of else 'mend with pix2pix, else keep'})",
+        f"(default: {outliers})",
     )
 
 

@@ -61,7 +61,7 @@ def add(subparsers: "Subparsers") -> None:
     )
     add_net(parser)
     add_measured(parser)
-    add_artefacts(parser, of="0.055; 0.03 to 0.08 is usual")
+    add_artefacts(parser, glare="0.055, or what a darker tile allows", outliers="mend")
     places = parser.add_argument_group("places")
     places.add_argument(
         "--overlap",
