@@ -245,7 +245,8 @@ def _one(
     def frames() -> Iterator[Any]:
         for number, one in enumerate(found):
             levels[number] = one.level
-            outliers[number], glare[number] = one.outliers, one.glare
+            outliers[number] = one.outliers
+            glare[number] = one.glare if np.isfinite(one.level) else np.nan
             if number % every == 0 and args.report is not None and np.isfinite(one.level):
                 raw = scan.frames[number] - dark
                 shown.append(
@@ -273,15 +274,17 @@ def _one(
 
 def _told(scan: "Scan", outliers: Any, glare: Any, usual: float, args: argparse.Namespace) -> None:
     """What was taken off beside the background, and where that was less than expected."""
+    import numpy as np
+
     console, frames = Console.of(args), len(scan.frames)
     if outliers.sum():
         console.detail(
-            f"  {outliers.sum()} bright pixels in {frames} frames replaced (--outliers keep: none)"
+            f"  bright pixels replaced: {outliers.sum()}, in {frames} frames (--outliers keep: none)"
         )
     if less := int((glare < usual - 1e-9).sum()):
         console.note(
             f"{scan.path.name}: {less} of {frames} frames are darker somewhere than a glare of {usual:g} "
-            f"would leave them; as little as {glare.min():.3f} was taken off (--glare SHARE: as measured)"
+            f"would leave them: as little as {np.nanmin(glare):.3f} is taken off (--glare SHARE: as measured)"
         )
 
 
