@@ -126,8 +126,8 @@ def full(sums: list[np.ndarray], counts: list[np.ndarray]) -> Profiles:
 def agreement(folder: Path, out: Path) -> dict[str, float]:
     """How tiles agree where they overlap, by the places, gains and light that the result tells.
 
-    ``rms`` of their log ratio after a blur; of its absolute median in each overlap the ``median``, and what 99
-    of 100 overlaps do not exceed.
+    ``rms`` of their log ratio after a blur; of its absolute median in each overlap the ``median``, and what
+    99 of 100 overlaps do not exceed.
     """
     import h5py
 
