@@ -11,7 +11,7 @@ from relume.cli import main
 from relume.degrade.illumination import TEST, Simulator
 from relume.degrade.illumination.arrays import blur
 from relume.scan import open_scan, provenance_of
-from relume.tasks.xray import Corrected, correct, find_method
+from relume.tasks.xray import Corrected, correct, estimate_background, find_method
 
 RNG = np.random.default_rng(7)
 
@@ -178,6 +178,14 @@ def test_methods_have_what_suits_them() -> None:
     told = Artefacts().told(glare=0.06)
     assert (told.glare, told.deviation, told.outliers) == (0.06, 0.0, True)
     assert Artefacts().told(outliers=False) == Artefacts(outliers=False)
+
+
+def test_a_background_of_one_image_knows_its_camera() -> None:
+    image = photons(2000 * np.exp(0.3 * (np.mgrid[:64, :64][1] / 32 - 1)))
+    image += 0.2 * image.mean()
+    plain = estimate_background(image, "polynomial").field
+    steep = estimate_background(image, "polynomial", artefacts=Artefacts(0.2, 0.0)).field
+    assert 1.15 < np.ptp(np.log(steep[:, 4:-4])) / np.ptp(np.log(plain[:, 4:-4])) < 1.25
 
 
 def test_transmission_is_exact_where_glare_and_light_are_known() -> None:

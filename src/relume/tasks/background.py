@@ -233,6 +233,7 @@ def estimate_background(
     *,
     dark: Image | float = 0.0,
     net: BackgroundNet | None = None,
+    artefacts: Artefacts | None = None,
 ) -> Background:
     """The background of one image (H,W) in counts.
 
@@ -244,12 +245,13 @@ def estimate_background(
             the instrument.
         dark: the dark level in counts, taken off the image and the references.
         net: for ``pix2pix``, so that a model is loaded once for many images; the model ``xray`` without.
+        artefacts: what the camera adds, as :func:`find_method` has it.
 
     Raises:
         UsageError: there is no such method, or the image or the references are not as they have to be.
         BundleNotFound: ``pix2pix`` is asked for and the model is not there.
     """
-    found = find_method(method, net=net)
+    found = find_method(method, net=net, artefacts=artefacts)
     off = found.artefacts
     lights = [np.asarray(reference, np.float64) - dark for reference in references]
     lights = [without_glare(light, off.share(light)) for light in lights]

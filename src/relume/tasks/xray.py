@@ -2,6 +2,7 @@ r"""X-ray images over the light that they were taken in."""
 
 __all__ = [
     "METHODS",
+    "Artefacts",
     "Background",
     "BackgroundNet",
     "Corrected",
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import corrected
+from relume.background import Artefacts, corrected
 from relume.errors import UsageError
 from relume.scan import Scan
 from relume.tasks.background import METHODS, Background, BackgroundNet, estimate_background, find_method
