@@ -11,6 +11,8 @@ from .registration import GATE, Link
 
 _SHARP, _STAGE = 0.2, 4.0  # pixels: how exact a measured shift is, and a step of the stage
 _TURN = 0.02  # by how much a stage is turned or stretched, at a guess
+_WIDE, _CLOSER, _ROUNDS = 32.0, 0.75, 25  # pixels that a shift may miss at first; how that falls, how often
+_BELIEF = 0.25, 0.5  # a correlation from which belief grows, and within how much more it is whole
 _ENOUGH = 1 / 8  # of the links: fewer may all be wrong, and what turns a mosaic moves its corners far
 
 
@@ -21,8 +23,12 @@ def places(nominal: Places, links: Sequence[Link], *, gate: float = GATE) -> Pla
         + \sum_{ij} \lVert p_j - p_i - M(n_j - n_i)\rVert^2/\sigma_n^2
 
     Links below the gate say nothing; there the stage is believed, turned and stretched by the M that the
-    others show, 1 where few do. ρ is Cauchy's, so that a false link does not pull. The mean place is that of
-    the nominal ones.
+    others show, 1 where few do. ρ is Cauchy's, so that a false link does not pull, and narrows from wide to
+    sharp: begun sharp, a false link that pulls a tile far at first keeps it there, and the stage and it
+    outvote the true ones. Links count less the lower their correlation: just above the gate most are false
+    where overlaps hold little. The mean place is that of the nominal ones.
+
+    Source: Blake and Zisserman, *Visual Reconstruction*, 1987, for the narrowing.
     """
     from scipy.sparse import coo_array, eye_array
     from scipy.sparse.linalg import spsolve
@@ -38,14 +44,17 @@ def places(nominal: Places, links: Sequence[Link], *, gate: float = GATE) -> Pla
     ends = np.concatenate([-np.ones(len(links)), np.ones(len(links))])
     graph = coo_array((ends, (np.tile(rows, 2), np.concatenate([i, j]))), (len(links), count)).tocsr()
     at = nominal.copy()
-    weight = np.where(sure, _SHARP**-2, 0.0)
-    for _ in range(20):
+    ncc = np.array([link.ncc for link in links])
+    belief = np.where(sure, np.clip((ncc - _BELIEF[0]) / _BELIEF[1], 0.1, 1.0), 0.0) * _SHARP**-2
+    weight, width = belief, _WIDE
+    for _ in range(_ROUNDS):
         total = weight + _STAGE**-2
         target = (weight[:, None] * found + _STAGE**-2 * expected) / total[:, None]
         matrix = graph.T @ graph.multiply(total[:, None]) + 1e-9 * eye_array(count)
         at = np.stack([spsolve(matrix.tocsc(), graph.T @ (total * target[:, k])) for k in (0, 1)], axis=1)
         miss = np.hypot(*(graph @ at - found).T)
-        weight = np.where(sure, _SHARP**-2 / (1 + (miss / (3 * _SHARP)) ** 2), 0.0)
+        weight = belief / (1 + (miss / width) ** 2)
+        width = max(3 * _SHARP, _CLOSER * width)
     return np.asarray(at - at.mean(0) + nominal.mean(0))
 
 
