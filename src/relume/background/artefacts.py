@@ -75,10 +75,13 @@ class Artefacts:
             return mended(counts, bright=bright)
         return Mended(np.asarray(counts, np.float64), np.zeros(0, np.intp), np.zeros(0))
 
+    def unveiled(self, counts: npt.NDArray[np.floating]) -> Field:
+        """Counts less the dark level (H,W) without their glare."""
+        return without_glare(counts, self.share(counts))
+
     def cleared(self, counts: npt.NDArray[np.floating]) -> Field:
         """Counts less the dark level (H,W) without outliers and glare."""
-        found = self.mended(counts).counts
-        return without_glare(found, self.share(found))
+        return self.unveiled(self.mended(counts).counts)
 
     def told(self, *, glare: float | None = None, outliers: bool | None = None) -> "Artefacts":
         """These, with what a user has said: a glare that is told is known."""

@@ -51,7 +51,6 @@ def _line(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[float
     offset = float(np.median(y - slope * x))
     if offset >= 0:
         return slope, offset
-    bright = (
-        x > 0
-    )  # a slope that is too steep, as an even image or structure gives: the line through 0 instead
+    # a slope that is too steep, as an even image or structure gives: the line through 0 instead
+    bright = x > 0
     return (max(0.0, float(np.median(y[bright] / x[bright]))) if bright.any() else slope), 0.0

@@ -109,9 +109,8 @@ class Looks:
 
     def _read(self, number: int) -> npt.NDArray[np.float32]:
         counts = self.counts(number)
-        middle = self._added[
-            number
-        ].middle  # with the veil: of a tile that is mostly opaque little else is left
+        # with the veil: of a tile that is mostly opaque little else is left
+        middle = self._added[number].middle
         if not middle > 0:
             raise UsageError(
                 f"{self._name(number)} is dark; is the dark level right? A tile without light is left out by "

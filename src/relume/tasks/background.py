@@ -209,7 +209,7 @@ def _classical(estimator: Estimator, artefacts: Artefacts) -> Method:
         def find(image: Image) -> Background:
             if not kept or not estimator.shared:
                 # A shared answer follows from the references alone: an image without light is as good.
-                seen = np.ones(image.shape) if estimator.shared else without_glare(image, off.share(image))
+                seen = np.ones(image.shape) if estimator.shared else off.unveiled(image)
                 kept[:] = [Background(estimator(seen, references), None, estimator.name)]
             return kept[0]
 
@@ -253,8 +253,7 @@ def estimate_background(
     """
     found = find_method(method, net=net, artefacts=artefacts)
     off = found.artefacts
-    lights = [np.asarray(reference, np.float64) - dark for reference in references]
-    lights = [without_glare(light, off.share(light)) for light in lights]
+    lights = [off.unveiled(np.asarray(reference, np.float64) - dark) for reference in references]
     return found.ready(lights)(off.mended(np.asarray(image, np.float64) - dark).counts)
 
 

@@ -89,8 +89,8 @@ def correct(
 
     Args:
         images: counts (H,W), all of one size.
-        method: see :func:`relume.tasks.background.find_method`; its ``artefacts`` are taken off images and
-            references.
+        method: see :func:`relume.tasks.background.find_method`; its ``artefacts`` are taken off images,
+            and the glare off references.
         dark: what the detector gives without light, a number or (H,W).
         references: with the dark level in them: flat frames, or the tiles of the series, as ``method.takes``
             says. Of more than 64 tiles, 64 are taken; those without light are left out.
@@ -110,7 +110,7 @@ def correct(
     chosen = references[::every]
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
     off = method.artefacts
-    light = [without_glare(one, off.share(one)) for one in light if _lit(one)]
+    light = [off.unveiled(one) for one in light if _lit(one)]
     if len(references) and not light:
         raise UsageError("no reference holds light; is the dark level right?")
     find = method.ready(light)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relume.background import filled, lone, without_glare
+from relume.background import filled, lone
 from relume.errors import UsageError
 from relume.mosaic import Settings, Solution, solve
 from relume.mosaic.fuse import Canvas, bands, canvas
@@ -113,7 +113,7 @@ def write_mosaic(
     measured = None if flat is None else filled(flat)
     bright = None if measured is None else lone(measured)
     looks = Looks(scan.frames, dark, names=scan.facts.get("files", ()), artefacts=off, bright=bright)
-    given = None if measured is None else _logarithm(without_glare(measured, off.share(measured)))
+    given = None if measured is None else _logarithm(off.unveiled(measured))
     key = {
         "settings": asdict(settings),
         "nominal": nominal.tolist(),

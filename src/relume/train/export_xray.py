@@ -24,7 +24,7 @@ from torch import nn
 
 from relume import engines
 from relume._version import __version__
-from relume.background import Artefacts, evened, without_glare
+from relume.background import Artefacts, evened
 from relume.bundle import Bundle
 from relume.degrade.illumination import VALIDATION, Simulator
 from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working
@@ -193,7 +193,7 @@ def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool)
             out = net.eval()(torch.from_numpy(planes)).numpy()
         field, spread = answered(out, grid, (_FULL, _FULL))
         valid = shot.vignette[::4, ::4] > 0.97
-        found = evened(without_glare(light, usual.share(light)), np.exp(field + fixed))
+        found = evened(usual.unveiled(light), np.exp(field + fixed))
         error = (np.log(found) - truth)[::4, ::4][valid]
         off = (fixed - pattern)[::4, ::4][valid] if known else np.zeros(1)
         yield _Case(
@@ -206,8 +206,7 @@ def _map_of_other_days(instrument: int) -> NDArray[np.float32]:
     flats = []
     for day in range(FLATS):
         other = Simulator(VALIDATION.stop + FLATS * instrument + day, _FULL, instrument=instrument)
-        flat = other.flat(0) - other.session.detector.dark
-        flats.append(without_glare(flat, Artefacts().share(flat)))
+        flats.append(Artefacts().unveiled(other.flat(0) - other.session.detector.dark))
     return fixed_map(flats)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relume.background import Artefacts, without_glare
+from relume.background import Artefacts
 from relume.degrade.illumination.grid import fixed_map, shrunk
 from relume.degrade.illumination.targets import network_target
 from relume.errors import ImageError, TrainingError
@@ -44,7 +44,7 @@ def read_references(path: Path, side: int, *, report: Callable[[str], None] = pr
     lights: list[Plane] = []
     frames: list[Plane] = []
     for found in _frames(path, report):
-        frame = without_glare(found, Artefacts().share(found))
+        frame = Artefacts().unveiled(found)
         if not np.median(frame) > 0:
             raise TrainingError(f"a reference in {path} is not above its dark level by its median")
         level = np.maximum(frame / np.median(frame), _LOWEST)
