@@ -242,7 +242,7 @@ def computed(args: argparse.Namespace, batch: Batch) -> dict[str, list[float]]:
 def quality(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, float]:
     """Held-out rms of ln B after the same number of steps."""
     size = TRAINABLE[args.recipe].size
-    held = Micrographs(size=size, batch=24, seed=0, kept=24, known=0.0, seeds=VALIDATION, stairs=0.0)[0]
+    held = Micrographs(size=size, batch=24, seed=0, kept=24, known=0.0, seeds=VALIDATION, varied=False)[0]
     found = {}
     for name in ("f32", "bf16", "bf16 + channels_last + fused"):
         torch.manual_seed(0)

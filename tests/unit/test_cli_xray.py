@@ -96,7 +96,7 @@ def test_error_bars_thickness_and_background_stand_beside_the_frames(session: Pa
     assert page.shape[2] == 3 and page.std() > 10
 
 
-@pytest.mark.parametrize("name", ["none", "polynomial", "gaussian", "rolling-ball", "tile-median"])
+@pytest.mark.parametrize("name", ["none", "polynomial", "gaussian", "rolling-ball", "tile-median", "series"])
 def test_every_method_that_needs_no_reference_runs(name: str, session: Path, tmp_path: Path) -> None:
     inputs = sorted(session.glob("raw_*.tif"))
     report = tmp_path / "r.html"

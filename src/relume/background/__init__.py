@@ -19,10 +19,11 @@ __all__ = [
     "mended",
     "noise",
     "optical_density",
+    "with_glare",
     "without_glare",
 ]
 
-from .artefacts import GLARE, GLARE_SD, Artefacts, lone, mended, without_glare
+from .artefacts import GLARE, GLARE_SD, Artefacts, lone, mended, with_glare, without_glare
 from .artefacts import NONE as NO_ARTEFACTS
 from .basic import BASIC
 from .empty import evened

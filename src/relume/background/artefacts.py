@@ -6,7 +6,17 @@ pixels shine by themselves:
 .. math:: I = \ell + s\,\bar\ell + \text{outliers}, \qquad \ell = g\,B\,T
 """
 
-__all__ = ["GLARE", "GLARE_SD", "NONE", "Artefacts", "Mended", "lone", "mended", "without_glare"]
+__all__ = [
+    "GLARE",
+    "GLARE_SD",
+    "NONE",
+    "Artefacts",
+    "Mended",
+    "lone",
+    "mended",
+    "with_glare",
+    "without_glare",
+]
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -111,6 +121,15 @@ def without_glare(counts: npt.NDArray[np.floating], glare: float) -> Field:
     if not glare or not finite.any():
         return light
     return light - glare / (1 + glare) * float(np.mean(light, where=finite))
+
+
+def with_glare(light: npt.NDArray[np.floating], glare: float) -> Field:
+    r""":math:`\ell + s\,\bar\ell`, what :func:`without_glare` takes off put back."""
+    given = np.asarray(light, np.float64)
+    finite = np.isfinite(given)
+    if not glare or not finite.any():
+        return given
+    return given + glare * float(np.mean(given, where=finite))
 
 
 def mended(counts: npt.NDArray[np.floating], *, bright: Where | None = None) -> Mended:

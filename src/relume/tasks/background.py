@@ -3,6 +3,7 @@ r"""The background of an X-ray image, by any method: learned, with an error bar,
 __all__ = [
     "METHODS",
     "NET",
+    "SERIES",
     "Background",
     "BackgroundNet",
     "Method",
@@ -13,6 +14,7 @@ __all__ = [
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +23,29 @@ import numpy.typing as npt
 
 from relume import bundle as bundles
 from relume import engines
-from relume.background import ESTIMATORS, NO_ARTEFACTS, Artefacts, Estimator, evened, without_glare
+from relume.background import (
+    ESTIMATORS,
+    NO_ARTEFACTS,
+    Artefacts,
+    Estimator,
+    evened,
+    filled,
+    with_glare,
+    without_glare,
+)
 from relume.background.estimator import Needs, normalised
 from relume.bundle import Bundle
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
 from relume.errors import BundleNotFound, UsageError
 
-NET = "pix2pix"
-METHODS = (NET, *ESTIMATORS)
+from .series import Series, series
+
+NET, SERIES = "pix2pix", "series"
+METHODS = (NET, SERIES, *ESTIMATORS)
 """Names that :func:`find_method` and :func:`estimate_background` know."""
 
 _FIXED = "fixed_map"
+_FLOOR = 0.02  # of an image's median: what is darker says nothing about the light
 Image = npt.NDArray[np.floating]
 
 
@@ -81,6 +95,7 @@ class BackgroundNet:
             raise UsageError(f'model "{self.bundle.name}" is for {card["task"]}, not for xray')
         self.side, self.multiple, self.error = card["side"], card["multiple_of"], card["error"]
         self.views = card.get("views", 1)
+        self.unveiled = card.get("unveiled", False)  # whether it learned from images less their glare
         self.engine = engines.load(
             self.bundle,
             "background",
@@ -99,10 +114,10 @@ class BackgroundNet:
         .. math:: \hat B \propto e^{F + u(f(s(I e^{-F})))}
 
         F is the fixed map (:func:`~relume.degrade.illumination.grid.fixed_map`), s shrinks, u enlarges and f
-        is the net. What is then slowly uneven where the image, less its ``glare``, is empty is taken off, if
-        ``empty``. The net itself has learned from images that hold theirs. Without ``fixed`` F is the
-        bundle's own map if that has the image's size, else 0. The exposure does not matter: a factor on the
-        image changes nothing.
+        is the net. I is the image less its ``glare``, but for a net whose card does not say that it learned
+        from such images. What is then slowly uneven where the image is empty is taken off, if ``empty``.
+        Without ``fixed`` F is the bundle's own map if that has the image's size, else 0. The exposure does
+        not matter: a factor on the image changes nothing.
 
         Raises:
             UsageError: the image is no (H,W) or dark, or the map is of another size.
@@ -117,14 +132,16 @@ class BackgroundNet:
         known = fixed is not None
         pattern = np.zeros(image.shape) if fixed is None else np.asarray(fixed, np.float64)
         grid = working((image.shape[0], image.shape[1]), self.side, self.multiple)
-        planes = self.engine(asked(light * np.exp(-pattern), grid, known=known, views=self.views))
+        bare = without_glare(light, glare)
+        seen = bare if self.unveiled else light
+        planes = self.engine(asked(seen * np.exp(-pattern), grid, known=known, views=self.views))
         low, spread = answered(planes, grid, (image.shape[0], image.shape[1]))
         field = low + pattern
         error = self.error["known" if known else "unknown"]
         sigma = np.sqrt(error["scale"] ** 2 * np.exp(spread) + error["fine"] ** 2)
         found = normalised(np.exp(field))
         if self.empty:
-            found = evened(without_glare(light, glare), found)
+            found = evened(bare, found)
         return Background(found, sigma, NET, self.bundle.hash)
 
 
@@ -165,12 +182,12 @@ def find_method(
 
     Args:
         name: one of :data:`METHODS`.
-        net: for ``pix2pix``, one that is loaded already.
-        model: for ``pix2pix`` without ``net``, the name or path of its bundle.
+        net: for ``pix2pix`` and ``series``, one that is loaded already.
+        model: for these without ``net``, the name or path of its bundle.
         engine: what runs it, as :func:`relume.engines.load` has it.
         empty: for ``pix2pix`` without ``net``, as :class:`BackgroundNet` has it.
-        artefacts: what a camera adds and is taken off. Without: with ``pix2pix`` the glare that is expected,
-            and outliers; with the classical methods nothing.
+        artefacts: what a camera adds and is taken off. Without: with the learned methods the glare that is
+            expected, and outliers; with the classical methods nothing.
 
     Raises:
         UsageError: there is no such method, or the bundle is for something else.
@@ -179,10 +196,11 @@ def find_method(
     """
     if name not in METHODS:
         raise UsageError(f"no background method is called {name!r}; there are: {', '.join(METHODS)}")
-    if name != NET:
+    if name not in (NET, SERIES):
         return _classical(ESTIMATORS[name], NO_ARTEFACTS if artefacts is None else artefacts)
     found = find_net(model, engine, empty=empty) if net is None else net
-    return _learned(found, Artefacts() if artefacts is None else artefacts)
+    off = Artefacts() if artefacts is None else artefacts
+    return _learned(found, off) if name == NET else _together(found, off)
 
 
 def find_net(model: str | Path = "xray", engine: str = "auto", *, empty: bool = True) -> BackgroundNet:
@@ -226,6 +244,39 @@ def _learned(net: BackgroundNet, artefacts: Artefacts) -> Method:
     return Method(NET, "nothing", "flats", start, net.bundle, artefacts)
 
 
+def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
+    kept: dict[bytes, Series] = {}  # of the last series: files of one series are asked about one by one
+
+    def found(references: Sequence[Image], off: Artefacts) -> Series:
+        key = b"".join(blake2b(one.tobytes()).digest() for one in references)
+        if key not in kept:
+            lights = [filled(off.mended(one).counts) for one in references]
+            answers = [net(with_glare(light, off.glare), glare=off.glare) for light in lights]
+            levels = [np.log(np.maximum(light, _FLOOR * np.median(light))) for light in lights]
+            kept.clear()
+            kept[key] = series(levels, [np.log(a.field) for a in answers], [_told(a) for a in answers])
+        return kept[key]
+
+    def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
+        common = found(references, off)
+        field = normalised(np.exp(common.field))
+
+        def find(image: Image) -> Background:
+            if image.shape != field.shape:
+                raise UsageError(f"the series is of size {field.shape}, the image of {image.shape}")
+            even = evened(off.unveiled(image), field) if net.empty else field
+            return Background(even, common.sigma, SERIES, net.bundle.hash)
+
+        return find
+
+    return Method(SERIES, "tiles", "tiles", start, net.bundle, artefacts)
+
+
+def _told(answer: Background) -> Image:
+    assert answer.sigma is not None
+    return answer.sigma
+
+
 def estimate_background(
     image: Image,
     method: str = NET,
@@ -242,7 +293,7 @@ def estimate_background(
         method: one of :data:`METHODS`.
         references: flats or other tiles in counts, as the method needs them
             (:class:`relume.background.Estimator`). ``pix2pix`` needs none; of flats it takes the fixed map of
-            the instrument.
+            the instrument. ``series`` needs three images of the session or more, this one among them or not.
         dark: the dark level in counts, taken off the image and the references.
         net: for ``pix2pix``, so that a model is loaded once for many images; the model ``xray`` without.
         artefacts: what the camera adds, as :func:`find_method` has it.

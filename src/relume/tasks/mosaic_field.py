@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from relume.background import with_glare
 from relume.bundle import Bundle
 from relume.degrade.illumination.grid import DARKEST, fine_pattern
 from relume.errors import UsageError
@@ -56,8 +57,7 @@ def learned_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:
         for number in range(count):
             look = np.asarray(level(number), np.float64)
             light = np.exp(look - np.median(look))
-            # The net has learned from images with their glare in them, and these come without.
-            found = net(light + glare * light.mean(), fixed=fixed, glare=glare)
+            found = net(with_glare(light, glare), fixed=fixed, glare=glare)  # it takes it off itself
             assert found.sigma is not None
             slow = np.log(found.field) - fixed
             weight = found.sigma**-2.0

@@ -75,6 +75,7 @@ def export_xray(
         for value in net.state_dict().values():
             value.copy_(value.half())
     # A net that learned from one instrument's references knows its upper side from its lower one.
+    card["unveiled"] = True
     card["views"] = 1 if facts["source"] == "references" else 8
     card["error"] = calibrated(net, facts["size"], sessions=sessions, views=card["views"])
     report(f"error bars: {card['error']}")
@@ -187,13 +188,13 @@ def _cases(net: nn.Module, side: int, sessions: int, views: int, *, known: bool)
         truth = np.log(shot.background)
         pattern = fine_pattern(truth)
         fixed = _map_of_other_days(seed) if known else np.zeros_like(pattern)
-        light = usual.mended(shot.raw - shot.dark).counts
+        light = usual.cleared(shot.raw - shot.dark)
         planes = asked(light * np.exp(-fixed), grid, known=known, views=views)
         with torch.inference_mode():
             out = net.eval()(torch.from_numpy(planes)).numpy()
         field, spread = answered(out, grid, (_FULL, _FULL))
         valid = shot.vignette[::4, ::4] > 0.97
-        found = evened(usual.unveiled(light), np.exp(field + fixed))
+        found = evened(light, np.exp(field + fixed))
         error = (np.log(found) - truth)[::4, ::4][valid]
         off = (fixed - pattern)[::4, ::4][valid] if known else np.zeros(1)
         yield _Case(

@@ -19,15 +19,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from relume.background import Artefacts
 from relume.degrade.illumination import TRAIN, Simulator
 from relume.degrade.illumination.grid import fine_pattern
 from relume.degrade.illumination.shots import develop
 from relume.degrade.illumination.targets import channels, network_input, network_target
 from relume.degrade.phantoms import HELD_OUT, KINDS
+from relume.train.variety import layout, magnified, stacked, stairs, thicker
 
 _FULL = 512  # pixels of the camera that the simulator's ranges are about
 _PAINTED = 2  # how much finer lights and samples are painted than they are used
-STAIRS = 0.14  # share of samples that are stairs of optical depth, as in a wedge
+_STAIRS = 0.12  # share of samples that are stairs of optical depth, as in a wedge
+_LAYOUTS = 0.08  # share of samples that are lines and rectangles, as of a chip
+_PARTS = 0.25  # share of samples of which a part is taken, enlarged
+_STACKED, _THICKER = 0.1, 0.25  # share of images of two samples behind one another, of another density
+_VEILED = 0.15  # share of images whose glare and outliers were left in
+_HIDDEN = 0.25  # of the outliers, what is not found
 _USES = 8  # of every light and sample
 REFLECTIONS = 0.1  # share of images with a bright reflection within the microscope
 _KINDS = tuple(kind for kind in KINDS if kind not in HELD_OUT)
@@ -38,18 +45,6 @@ Lights = Sequence[Plane]
 def _pooled(field: NDArray[np.floating], step: int) -> Plane:
     h, w = (side // step for side in field.shape)
     return np.asarray(field.reshape(h, step, w, step).mean((1, 3)), np.float32)
-
-
-def _stairs(size: int, rng: np.random.Generator) -> Plane:
-    """Bands of different optical depth in any direction: what light never does, and what wedges are."""
-    line = (2 * np.arange(size) + 1) / size - 1
-    angle = rng.uniform(0, 2 * np.pi)
-    along = np.cos(angle) * line[:, None] + np.sin(angle) * line[None, :]
-    depths = rng.uniform(0, 1.6, int(rng.integers(2, 9)))
-    if rng.random() < 0.6:
-        depths = np.sort(depths)
-    edges = np.sort(rng.uniform(along.min(), along.max(), len(depths) - 1))
-    return np.asarray(np.exp(-depths[np.searchsorted(edges, along)]), np.float32)
 
 
 def _reflection(size: int, rng: np.random.Generator) -> Plane:
@@ -69,18 +64,25 @@ def painted(
     *,
     seeds: Sequence[int] = TRAIN,
     kinds: Sequence[str] = _KINDS,
-    stairs: float = STAIRS,
+    varied: bool = True,
 ) -> tuple[Plane, Plane]:
-    """Number ``index`` of the row: log B and T, each (size, size), of one session."""
+    """Number ``index`` of the row: log B and T, each (size, size), of one session.
+
+    ``varied`` samples are those of the simulator and others; without, of the simulator alone.
+    """
     simulator = Simulator(seeds[index % len(seeds)], _PAINTED * size, kinds=kinds)
     shot = (index // len(seeds)) % len(simulator.drift.modes)
     light = np.log(simulator.light(simulator.drift.at(shot))[0])
     rng = np.random.default_rng([index, len(kinds)])
-    if rng.random() < stairs:
-        clean = _stairs(_PAINTED * size, rng)
+    kind = rng.random() if varied else 1.0
+    if kind < _STAIRS:
+        clean = stairs(_PAINTED * size, rng)
+    elif kind < _STAIRS + _LAYOUTS:
+        clean = layout(_PAINTED * size, rng)
     else:
-        clean = develop(simulator.scene(shot), _PAINTED * size)
-    return _pooled(light, _PAINTED), _pooled(clean, _PAINTED)
+        clean = np.asarray(develop(simulator.scene(shot), _PAINTED * size), np.float32)
+    enlarged = varied and rng.random() < _PARTS
+    return _pooled(light, _PAINTED), magnified(clean, size, rng) if enlarged else _pooled(clean, _PAINTED)
 
 
 class Micrographs(Dataset[dict[str, Tensor]]):
@@ -102,7 +104,8 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         known: share of images whose fixed map is known and divided out.
         seeds: the sessions.
         kinds: the samples.
-        stairs: share of samples that are bands of optical depth instead.
+        varied: whether samples are also others than the simulator's: bands, lines and rectangles, enlarged
+            parts, two behind one another, of another density.
     """
 
     def __init__(
@@ -118,20 +121,22 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         known: float = 0.4,
         seeds: Sequence[int] = TRAIN,
         kinds: Sequence[str] = _KINDS,
-        stairs: float = STAIRS,
+        varied: bool = True,
         reflections: float = REFLECTIONS,
     ) -> None:
         self.reflections = reflections
         self.size, self.batch, self.seed, self.process = size, batch, seed, process
         self.lights, self.kept, self.known = list(lights), kept, known
         self.fresh = max(1, batch // _USES) if fresh is None else fresh
-        self.seeds, self.kinds, self.stairs = seeds, tuple(kinds), stairs
+        self.seeds, self.kinds, self.varied = seeds, tuple(kinds), varied
         self._window: dict[int, tuple[Plane, Plane]] = {}
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, self.process, int(step)])
         window = self._at(int(step))
         clean = np.stack([_turned(window[int(i)][1], rng) for i in self._chosen(rng, window)])
+        if self.varied:
+            clean = _varied(clean, rng)
         if self.lights:  # an instrument has an upper and a lower side
             light = np.stack([self.lights[int(i)] for i in rng.integers(0, len(self.lights), self.batch)])
         else:
@@ -155,7 +160,7 @@ class Micrographs(Dataset[dict[str, Tensor]]):
         self._window = {
             i: self._window[i]
             if i in self._window
-            else painted(i, self.size, seeds=self.seeds, kinds=self.kinds, stairs=self.stairs)
+            else painted(i, self.size, seeds=self.seeds, kinds=self.kinds, varied=self.varied)
             for i in wanted
         }
         return self._window
@@ -165,6 +170,16 @@ def _turned(plane: Plane, rng: np.random.Generator) -> Plane:
     """One of the eight ways to lay a square."""
     turned = np.rot90(plane, int(rng.integers(4)))
     return turned.T if rng.random() < 0.5 else turned
+
+
+def _varied(clean: Plane, rng: np.random.Generator) -> Plane:
+    """Samples (B,H,W), some of another density and some behind one another."""
+    found = clean.copy()
+    for i in np.flatnonzero(rng.random(len(clean)) < _THICKER):
+        found[i] = thicker(found[i], rng.uniform(0.4, 1.6))
+    for i in np.flatnonzero(rng.random(len(clean)) < _STACKED):
+        found[i] = stacked(found[i], clean[(i + 1) % len(clean)])
+    return found
 
 
 def pairs(
@@ -189,7 +204,8 @@ def pairs(
 
 
 def _exposed(light: Plane, rng: np.random.Generator) -> Plane:
-    """Glare, now and then a dark level that was not taken off, quanta, read noise and hot pixels.
+    """Glare, now and then a dark level that was not taken off, quanta, read noise and hot pixels; then what
+    is known to be the camera's is taken off again, as it is where the net is used.
 
     As :func:`relume.degrade.illumination.formation.expose`, for pixels that are means of a camera's.
     """
@@ -199,11 +215,16 @@ def _exposed(light: Plane, rng: np.random.Generator) -> Plane:
         return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
 
     mean = light.mean((1, 2), keepdims=True)
+    veiled = drawn(0, 1) < _VEILED
     offset = drawn(0, 0.2) * (drawn(0, 1) < 0.2)
     flux = np.exp(drawn(np.log(60), np.log(15_000)))  # below 300 for cameras of fewer pixels
     seen = light + (drawn(0.03, 0.08) + offset) * mean
     noise = np.sqrt(np.maximum(seen, 0) / (flux * pooled))
     read = drawn(8, 25) / (drawn(1.2, 2.2) * flux * np.sqrt(pooled))
     seen = seen + np.hypot(noise, read) * rng.standard_normal(seen.shape, np.float32)
-    hot = rng.random(seen.shape, np.float32) < np.exp(drawn(np.log(2e-5), np.log(2e-4))) * pooled
-    return np.asarray(seen + hot * rng.exponential(1 / pooled, seen.shape), np.float32)
+    often = np.exp(drawn(np.log(2e-5), np.log(2e-4))) * np.where(veiled, 1, _HIDDEN)
+    hot = rng.random(seen.shape, np.float32) < often * pooled
+    seen = seen + hot * rng.exponential(1 / pooled, seen.shape)
+    off = Artefacts()
+    cleared = [image if left else off.unveiled(image) for image, left in zip(seen, veiled.flat, strict=True)]
+    return np.asarray(cleared, np.float32)

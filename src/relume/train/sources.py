@@ -109,7 +109,7 @@ class _Micrographs:
             lights=self.held,
             known=self.known[1],
             seeds=VALIDATION,
-            stairs=0.0,
+            varied=False,
             reflections=0.0,
         )[0]
         net = build(c.net, c.config)

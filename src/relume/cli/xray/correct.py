@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 methods: pix2pix (the trained model, on the image alone; of a --reference of any day it takes the detector's
-pattern), flat (a reference of the same moment), stale-flat (one of another day: its shape is used, not its
+pattern), series (the model on all frames of all inputs: images of one session, each of another part of the
+sample), flat (a reference of the same moment), stale-flat (one of another day: its shape is used, not its
 counts), polynomial, gaussian, rolling-ball (the image alone), tile-median, basic (all frames of all inputs),
 eigen-flats, none. OUT ends in .h5 (Data Exchange), .nxs or .tif, or is a folder.
 HDF5 and NeXus hold the background, and the error and thickness where asked for.
@@ -68,13 +69,13 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--no-empty",
         action="store_true",
-        help="pix2pix: do not even what is slowly uneven in parts that agree and are taken for empty",
+        help="pix2pix, series: do not even what is slowly uneven in parts that agree and are taken for empty",
     )
     add_measured(parser)
     add_artefacts(
         parser,
-        glare="with pix2pix 0.055, or what a darker image allows; 0 with other methods",
-        outliers="mend with pix2pix, keep with other methods",
+        glare="with pix2pix and series 0.055, or what a darker image allows; 0 with other methods",
+        outliers="mend with pix2pix and series, keep with other methods",
     )
     parser.add_argument("--uncertainty", action="store_true", help="add one standard deviation of each pixel")
     add_mode(parser)

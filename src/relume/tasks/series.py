@@ -1,0 +1,136 @@
+r"""One light behind many images: what a net finds in each of them, and what all of them hold.
+
+.. math:: \ln I_i(r) = c_i + F(r) + \ln T_i(r) + \varepsilon_i
+
+Images of one session share the field F, and samples differ from one to the next. The mean of the net's
+answers knows the slow part of F far better than one answer does. What is left in the images over it is
+sample, noise and what the net has missed; the last is the same in all of them, and counts at each place and
+in each band by how quiet an image is there. Light that drifts within the series is not followed, and a sample
+that stands still through all of it is taken for light.
+"""
+
+__all__ = ["LEAST", "Series", "series"]
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from relume.background.smooth import polynomials
+from relume.degrade.resample import resize_matrix
+from relume.errors import UsageError
+
+LEAST = 3
+"""Images that a series has at least: of two, what both hold may be the sample."""
+
+_AREA = 8  # cells of its band along a side over which an image is quiet or not
+_COARSEST = 16  # cells along the shorter side of the slowest band; what is slower is the net's alone
+_OWN = (
+    2.0  # over the number of images: how much an image's own power counts beside its distance from the rest
+)
+_SHARED = 0.11  # of the variance of the net's error, what all images of a session have alike, drift included
+_FLOOR = 1e-8
+_DEGREE = 2
+Plane = npt.NDArray[np.float32]
+Field = npt.NDArray[np.float64]
+
+
+class Series(NamedTuple):
+    """``field`` ln F (H,W), up to a constant, and ``sigma`` (H,W), its standard error."""
+
+    field: Field
+    sigma: Field
+
+
+def series(
+    levels: Sequence[npt.NDArray[np.floating]],
+    answers: Sequence[npt.NDArray[np.floating]],
+    errors: Sequence[npt.NDArray[np.floating]],
+) -> Series:
+    """The field that images have in common.
+
+    Args:
+        levels: ln counts (H,W) of each, without outliers and glare, finite everywhere.
+        answers: what the net takes for ln B of each (H,W).
+        errors: its standard error (H,W).
+
+    Raises:
+        UsageError: there are fewer than three, or of several sizes.
+    """
+    if len(levels) < LEAST:
+        raise UsageError(f"a series needs {LEAST} images of one session or more, not {len(levels)}")
+    if len({level.shape for level in levels}) > 1:
+        raise UsageError("the images of a series are of one size")
+    count = len(levels)
+    own = [np.asarray(answer - np.mean(answer), np.float64) for answer in answers]
+    mean = np.mean(own, axis=0)
+    left = [list(_bands(_over(level, each, mean))) for level, each in zip(levels, own, strict=True)]
+    missed, variance = _common(left)
+    told = np.mean([np.square(error, dtype=np.float64) for error in errors], axis=0)
+    return Series(mean + missed, np.sqrt(told * (1 / count + _SHARED) + variance))
+
+
+def _over(level: npt.NDArray[np.floating], answer: Field, mean: Field) -> Plane:
+    """What is left of an image over the mean answer, the slowest waves as its own answer has them."""
+    lines = [(2 * np.arange(side) + 1) / side - 1 for side in answer.shape]
+    basis = polynomials(lines[0][:, None], lines[1][None, :], _DEGREE)[1:]
+    # Legendre's polynomials are orthogonal: a coefficient is a mean
+    drift = np.tensordot(basis, answer - mean, 2) / np.square(basis).sum((1, 2))
+    return np.asarray(level - mean - np.tensordot(drift, basis, 1), np.float32)
+
+
+def _resized(x: npt.NDArray[np.floating], shape: tuple[int, ...], kernel: str = "bicubic") -> Plane:
+    rows, columns = (resize_matrix(a, b, kernel) for a, b in zip(x.shape, shape, strict=True))
+    return np.asarray(rows @ np.asarray(x, np.float32) @ columns.T, np.float32)
+
+
+def _bands(x: Plane) -> Iterator[Plane]:
+    """From the finest on, each on a grid of half the size; their sum, enlarged, is x less what is slow."""
+    while min(x.shape) >= _COARSEST:
+        low = _resized(x, tuple(-(-side // 2) for side in x.shape))
+        yield x - _resized(low, x.shape)
+        x = low
+
+
+def _common(images: list[list[Plane]]) -> tuple[Field, Field]:
+    r"""What all images hold, of bands of what is left in each, and its variance (H,W).
+
+    .. math:: \hat P = \frac{\pi}{\pi + v}\,\frac{\sum_i p_i / s_i^2}{\sum_i 1 / s_i^2}, \qquad
+        v = \Bigl(\sum_i 1 / s_i^2\Bigr)^{-1}
+
+    s² is the mean square over 8×8 cells, at first of p itself and then of what it is off the estimate: where
+    a sample has edges an image says little, where it is flat or empty much. Of few images the first counts
+    on, or one of them would be taken for the pattern. π, the mean square of the pattern in this band, is
+    what that of the estimate has beyond v.
+    """
+    count = len(images)
+    kept, more = min(1.0, _OWN / count), count / (count - 1)
+    total: Plane = np.zeros((1, 1), np.float32)
+    spread: Plane = np.zeros((1, 1), np.float32)
+    for band in reversed(range(len(images[0]))):
+        parts = [image[band] for image in images]
+        own = [_power(part) for part in parts]
+        found, whole = _weighted(parts, own)
+        off = [more * _power(part - found) for part in parts]
+        mixed = [kept * a + (1 - kept) * b for a, b in zip(own, off, strict=True)]
+        found, whole = _weighted(parts, mixed)
+        variance = 1 / whole
+        pattern = max(0.0, float(np.mean(found**2) - np.mean(variance)))
+        share = pattern / (pattern + variance)
+        total = np.asarray(_resized(total, found.shape) + share * found, np.float32)
+        spread = np.asarray(_resized(spread, found.shape, "bilinear") + share * variance, np.float32)
+    return total.astype(np.float64), spread.astype(np.float64)
+
+
+def _weighted(parts: list[Plane], powers: list[Plane]) -> tuple[Plane, Plane]:
+    """The mean by inverse powers, and the sum of these."""
+    weights = [1 / (power + np.float32(_FLOOR)) for power in powers]
+    whole = np.sum(weights, axis=0)
+    found = np.sum([w * p for w, p in zip(weights, parts, strict=True)], axis=0) / whole
+    return found, whole
+
+
+def _power(part: Plane) -> Plane:
+    cells = tuple(max(1, side // _AREA) for side in part.shape)
+    return _resized(_resized(part**2, cells, "bilinear"), part.shape, "bilinear")

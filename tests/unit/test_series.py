@@ -1,0 +1,145 @@
+"""One light behind many images: what they have in common, and what one of them alone cannot tell."""
+
+import numpy as np
+import pytest
+
+from relume.degrade.illumination import VALIDATION, Simulator
+from relume.errors import UsageError
+from relume.tasks.background import BackgroundNet
+from relume.tasks.series import LEAST, Series, series
+from relume.tasks.xray import correct, estimate_background, find_method
+
+SIZE = 96
+
+
+def _smooth(rng: np.random.Generator, scale: float) -> np.ndarray:
+    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    a, b, c, d, e = rng.normal(0, scale, 5)
+    return a * y + b * x + c * (3 * y * y - 1) / 2 + d * x * y + e * (3 * x * x - 1) / 2
+
+
+def _drawn(count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """A light with a pattern, images of rectangles before it, and answers that miss the pattern."""
+    rng = np.random.default_rng(seed)
+    slow = _smooth(rng, 0.2)
+    light = slow + rng.normal(0, 0.03, (SIZE, SIZE))
+    levels, answers = [], []
+    for _ in range(count):
+        sample = np.zeros((SIZE, SIZE))
+        for _ in range(4):
+            y, x = rng.integers(0, SIZE - 20, 2)
+            sample[y : y + rng.integers(5, 40), x : x + rng.integers(5, 40)] -= rng.uniform(0.2, 1)
+        levels.append(light + sample + rng.normal(0, 0.01, (SIZE, SIZE)) + rng.normal())
+        answers.append(slow + _smooth(rng, 0.01) + rng.normal())
+    return light, levels, answers
+
+
+def _of(levels: list[np.ndarray], answers: list[np.ndarray]) -> Series:
+    return series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * len(levels))
+
+
+def _off(found: np.ndarray, light: np.ndarray) -> float:
+    return float((found - light).std())
+
+
+def test_what_all_images_hold_is_found_and_their_samples_are_not() -> None:
+    """The pattern is .03, what an answer misses more: of sixteen images a third of that is left."""
+    errors = []
+    for count in (3, 6, 16):
+        light, levels, answers = _drawn(count)
+        alone = np.mean([_off(answer, light) for answer in answers])
+        found = _of(levels, answers)
+        errors.append(_off(found.field, light) / alone)
+        reached = np.abs((found.field - found.field.mean()) - (light - light.mean()))
+        assert 0.8 < np.mean(reached < 1.645 * found.sigma) <= 1
+    assert errors[0] < 0.9 and errors[1] < 0.6 and errors[2] < 1 / 3
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_neither_order_nor_exposure_matters() -> None:
+    _, levels, answers = _drawn(5)
+    found = _of(levels, answers).field
+    turned = _of(levels[::-1], answers[::-1]).field
+    brighter = _of([level + 2.0 for level in levels], [answer - 1.0 for answer in answers]).field
+    np.testing.assert_allclose(turned, found, atol=1e-5)
+    np.testing.assert_allclose(brighter - brighter.mean(), found - found.mean(), atol=1e-5)
+
+
+def test_a_single_image_with_a_large_sample_does_not_leave_it_in_the_light() -> None:
+    light, levels, answers = _drawn(3)
+    levels = [light.copy() for _ in levels]
+    levels[1][20:70, 20:70] -= 1.0
+    edge = _of(levels, answers).field - light
+    inside, outside = edge[24:66, 24:66].mean(), edge[:16].mean()
+    assert abs(inside - outside) < 0.05
+    steps = np.abs(np.diff(edge, axis=0))[[19, 69]][:, 24:66]
+    assert steps.max() < 0.15  # of 1
+
+
+def test_images_without_samples_give_the_light_to_their_noise() -> None:
+    rng = np.random.default_rng(1)
+    light, _, answers = _drawn(8)
+    levels = [light + rng.normal(0, 0.01, light.shape) for _ in answers]
+    assert _off(_of(levels, answers).field, light) < 1.7 * np.hypot(0.01, 0.02) / np.sqrt(8)
+
+
+def test_too_few_images_and_several_sizes_are_refused() -> None:
+    _, levels, answers = _drawn(LEAST - 1)
+    with pytest.raises(UsageError, match="3 images"):
+        _of(levels, answers)
+    _, levels, answers = _drawn(3)
+    with pytest.raises(UsageError, match="one size"):
+        _of([levels[0], levels[1], levels[2][:-2]], answers)
+
+
+# --- with the net ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def net() -> BackgroundNet:
+    return BackgroundNet("xray", threads=1)
+
+
+def test_a_session_is_corrected_better_together(net: BackgroundNet) -> None:
+    """Simulated sessions: the error of ln B, image by image, with the net alone and together."""
+    alone, together, within = [], [], []
+    for seed in VALIDATION[:2]:
+        simulator = Simulator(seed, 128)
+        shots = [simulator.shot(i) for i in range(6)]
+        raws, dark, valid = [shot.raw for shot in shots], shots[0].dark, shots[0].vignette > 0.97
+        for shot in shots:
+            truth = np.log(shot.background)
+            for name, errors in (("pix2pix", alone), ("series", together)):
+                references = raws if name == "series" else ()
+                found = estimate_background(shot.raw, name, references, dark=dark, net=net)
+                off = (np.log(found.field) - truth)[valid]
+                errors.append(off.std())
+                if name == "series":
+                    assert found.sigma is not None
+                    within.append(np.mean(np.abs(off - np.median(off)) < 1.645 * found.sigma[valid]))
+    assert np.mean(together) < 0.8 * np.mean(alone)
+    assert 0.7 < np.mean(within) <= 1
+
+
+def test_the_net_is_asked_once_an_image_however_many_files_there_are(
+    net: BackgroundNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = Simulator(VALIDATION[0], 64)
+    raws = [simulator.shot(i).raw for i in range(3)]
+    asked = []
+    engine = net.engine
+    monkeypatch.setattr(net, "engine", lambda planes: asked.append(len(planes)) or engine(planes))
+    method = find_method("series", net=net)
+    done = [next(correct([raw], method=method, references=raws, uncertainty=True)) for raw in raws]
+    assert len(asked) == 3
+    fields = [one.background for one in done]
+    assert all(np.isfinite(field).all() for field in fields)
+    asked.clear()
+    next(correct([raws[0]], method=method, references=[raws[0], raws[0], raws[2]]))
+    assert len(asked) == 3, "another series"
+
+
+def test_an_image_of_another_size_is_no_part_of_the_series(net: BackgroundNet) -> None:
+    raws = [Simulator(VALIDATION[0], 64).shot(i).raw for i in range(3)]
+    with pytest.raises(UsageError, match="series is of size"):
+        next(correct([raws[0][:60]], method=find_method("series", net=net), references=raws))
