@@ -8,7 +8,7 @@ means with 95 % bootstrap intervals over sessions; --name writes it as a file of
 ``pages.py`` makes the table of docs/xray.md and, with --xray-card, what the model's card says of its quality.
 Figures that begin with ``bare`` are of images
 whose glare and outliers were left in, ``cleared`` ones of classical methods with what ours takes off taken
-off, too. About 20 s a session on one free core.
+off, too. About 35 s a session on one free core.
 """
 
 __all__ = ["main"]
@@ -40,6 +40,7 @@ Row = dict[str, float]
 CLASSICAL = ("none", "gaussian", "polynomial")
 FIGURES = ("psnr", "ssim", "density_error", "flatness", "loss")
 USUAL = Artefacts()  # what is taken off unless a user says otherwise
+TOGETHER = (4, 8, 20)  # images of one session; the last is all that a session has
 CALIBRATION = 8  # flats of other days, each with another lamp, that an instrument's map is made of
 
 
@@ -124,6 +125,27 @@ def known(net: BackgroundNet, seed: int) -> Row:
     return row | {f"{name}_{k}": v for name, figures in others.items() for k, v in figures.items()}
 
 
+def series(net: BackgroundNet, seed: int) -> Row:
+    """An unseen instrument, the image corrected together with others of its session."""
+    simulator, index = Simulator(seed), seed % 20
+    shots = [simulator.shot(i) for i in range(TOGETHER[-1])]
+    shot = shots[index]
+    row = {}
+    for count in TOGETHER:
+        first = min(max(0, index - count // 2), len(shots) - count)
+        raws = [each.raw for each in shots[first : first + count]]
+        found = estimate_background(shot.raw, "series", raws, dark=shot.dark, net=net)
+        figures = measured(shot, found.field, USUAL) | {"coverage": spread(shot, found)}
+        row |= {f"of_{count}_{name}": value for name, value in figures.items()}
+    tiles = [USUAL.cleared(light(each)) for each in shots]
+    others = {
+        "alone": measured(shot, ours(net, shot).field, USUAL),
+        "median": measured(shot, ESTIMATORS["tile-median"](tiles[index], tiles), USUAL),
+        "true": measured(shot, shot.background, USUAL),
+    }
+    return row | {f"{name}_{k}": v for name, figures in others.items() for k, v in figures.items()}
+
+
 def empty(net: BackgroundNet, seed: int) -> Row:
     """Nothing in the light: how far from 1 the slow part of T is."""
     shot = Simulator(seed, kinds=("empty",)).shot(seed % 20)
@@ -161,6 +183,7 @@ QUESTIONS: dict[str, Callable[[BackgroundNet, int], Row]] = {
     "unseen-sample": lambda net, seed: unseen(net, seed, HELD_OUT),
     "full-field": lambda net, seed: unseen(net, seed, ("full-field",)),
     "known": known,
+    "series": series,
     "empty": empty,
     "other-sample": other_sample,
     "steps": steps,

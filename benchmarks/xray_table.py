@@ -88,6 +88,29 @@ CLAIMS = (
         high=0.020,
         beside=(("stale flat", "stale_flatness"),),
     ),
+    *(
+        Claim(
+            f"{count} images of one session together (`series`): PSNR",
+            "series",
+            f"of_{count}_psnr",
+            DB,
+            beside=beside,
+        )
+        for count, beside in (
+            (4, ()),
+            (8, ()),
+            (
+                20,
+                (
+                    ("one alone", "alone_psnr"),
+                    ("their median", "median_psnr"),
+                    ("the true background", "true_psnr"),
+                ),
+            ),
+        )
+    ),
+    Claim("the same, of 20: mean abs. error of optical density", "series", "of_20_density_error", SMALL),
+    Claim("the same, of 20: 90 % interval of ln B", "series", "of_20_coverage", "{:.1%}"),
     Claim("nothing in the light: slow error of T", "empty", "rms", "{:.2%}", high=0.01),
     Claim("one light behind two samples: rms change of ln B", "other-sample", "rms", SMALL, high=0.02),
     Claim(
