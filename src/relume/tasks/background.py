@@ -254,7 +254,7 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
             answers = [net(with_glare(light, off.glare), glare=off.glare) for light in lights]
             levels = [np.log(np.maximum(light, _FLOOR * np.median(light))) for light in lights]
             kept.clear()
-            kept[key] = series(levels, [np.log(a.field) for a in answers], [_told(a) for a in answers])
+            kept[key] = series(levels, [np.log(a.field) for a in answers], [_shown(net, a) for a in answers])
         return kept[key]
 
     def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
@@ -272,9 +272,11 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
     return Method(SERIES, "tiles", "tiles", start, net.bundle, artefacts)
 
 
-def _told(answer: Background) -> Image:
+def _shown(net: BackgroundNet, answer: Background) -> Image:
+    """The error of an answer, but for what the grid cannot show: a series holds that."""
     assert answer.sigma is not None
-    return answer.sigma
+    fine = net.error["unknown" if net.fixed is None else "known"]["fine"]
+    return np.asarray(np.sqrt(np.maximum(answer.sigma**2 - fine**2, 0)))
 
 
 def estimate_background(

@@ -27,7 +27,7 @@ LEAST = 3
 _AREA = 8  # cells of its band along a side over which an image is quiet or not
 _COARSEST = 16  # cells along the shorter side of the slowest band; what is slower is the net's alone
 _OWN = 2.0  # over the number of images: the share of an image's own power beside that of what it is off
-_SHARED = 0.11  # of the variance of the net's error, what all images of a session have alike, drift included
+_SHARED = 0.08  # of the variance of the net's error, what all images of a session have alike, drift included
 _FLOOR = 1e-8
 _DEGREE = 2
 Plane = npt.NDArray[np.float32]
@@ -51,7 +51,7 @@ def series(
     Args:
         levels: ln counts (H,W) of each, without outliers and glare, finite everywhere.
         answers: what the net takes for ln B of each (H,W).
-        errors: its standard error (H,W).
+        errors: its standard error (H,W), without that of what is finer than the net can show.
 
     Raises:
         UsageError: there are fewer than three, or of several sizes.
