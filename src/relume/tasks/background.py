@@ -38,7 +38,7 @@ from relume.bundle import Bundle
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
 from relume.errors import BundleNotFound, UsageError
 
-from .series import Series, series
+from .series import LEAST, Series, series
 
 NET, SERIES = "pix2pix", "series"
 METHODS = (NET, SERIES, *ESTIMATORS)
@@ -250,7 +250,15 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
     def found(references: Sequence[Image], off: Artefacts) -> Series:
         key = b"".join(blake2b(one.tobytes()).digest() for one in references)
         if key not in kept:
-            lights = [filled(off.mended(one).counts) for one in references]
+            # What is dark over half its size shows the net nothing; the light of the others divides it too.
+            mended = [filled(off.mended(one).counts) for one in references]
+            lights = [light for light in mended if np.median(light) > 0]
+            if len(lights) < LEAST <= len(references):
+                dark = len(references) - len(lights)
+                raise UsageError(
+                    f"{dark} of {len(references)} images of the series are dark over half their size, and "
+                    f"{LEAST} others are needed; is the dark level right?"
+                )
             answers = [net(with_glare(light, off.glare), glare=off.glare) for light in lights]
             levels = [np.log(np.maximum(light, _FLOOR * np.median(light))) for light in lights]
             kept.clear()

@@ -108,6 +108,9 @@ def correct(
     """
     every = max(1, -(-len(references) // TILES)) if method.takes == "tiles" else 1
     chosen = references[::every]
+    for one in chosen:
+        if np.ndim(dark) and np.shape(one) != np.shape(dark):
+            raise UsageError(f"a reference is of size {np.shape(one)}, the dark level of {np.shape(dark)}")
     light = [np.asarray(reference, np.float64) - dark for reference in chosen]
     off = method.artefacts
     light = [off.unveiled(one) for one in light if _lit(one)]

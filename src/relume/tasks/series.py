@@ -3,10 +3,10 @@ r"""One light behind many images: what a net finds in each of them, and what all
 .. math:: \ln I_i(r) = c_i + F(r) + \ln T_i(r) + \varepsilon_i
 
 Images of one session share the field F, and samples differ from one to the next. The mean of the net's
-answers knows the slow part of F far better than one answer does. What is left in the images over it is
-sample, noise and what the net has missed; the last is the same in all of them, and counts at each place and
-in each band by how quiet an image is there. Light that drifts within the series is not followed, and a sample
-that stands still through all of it is taken for light.
+answers, at each place by how sure they are there, knows the slow part of F far better than one answer does.
+What is left in the images over it is sample, noise and what the net has missed; the last is the same in all
+of them, and counts at each place and in each band by how quiet an image is there. Light that drifts within
+the series is not followed, and a sample that stands still through all of it is taken for light.
 """
 
 __all__ = ["LEAST", "Series", "series"]
@@ -24,10 +24,14 @@ from relume.errors import UsageError
 LEAST = 3
 """Images that a series has at least: of two, what both hold may be the sample."""
 
+_SURE = 1.5  # power of an answer's variance in its weight; 1 were right if each told the whole of it
+_BELIEVED = 0.5  # the least share of what an answer tells of its error, beside what it is off the mean
+_PARTS = 8  # along a side, over which an answer is off the mean or not
+_ROUNDS = 3
 _AREA = 8  # cells of its band along a side over which an image is quiet or not
 _COARSEST = 16  # cells along the shorter side of the slowest band; what is slower is the net's alone
 _OWN = 2.0  # over the number of images: the share of an image's own power beside that of what it is off
-_SHARED = 0.08  # of the variance of the net's error, what all images of a session have alike, drift included
+_SHARED = 0.15  # of the variance of the net's error, what all images of a session have alike, drift included
 _FLOOR = 1e-8
 _DEGREE = 2
 Plane = npt.NDArray[np.float32]
@@ -60,16 +64,46 @@ def series(
         raise UsageError(f"a series needs {LEAST} images of one session or more, not {len(levels)}")
     if len({level.shape for level in levels}) > 1:
         raise UsageError("the images of a series are of one size")
-    count = len(levels)
-    own = [np.asarray(answer - np.mean(answer), np.float64) for answer in answers]
-    mean = np.mean(own, axis=0)
+    own, mean, told = _agreed(answers, errors)
     left = [list(_bands(_over(level, each, mean))) for level, each in zip(levels, own, strict=True)]
     missed, variance = _common(left)
-    told = np.mean([np.square(error, dtype=np.float64) for error in errors], axis=0)
-    return Series(mean + missed, np.sqrt(told * (1 / count + _SHARED) + variance))
+    return Series(np.asarray(mean + missed, np.float64), np.sqrt(told + variance))
 
 
-def _over(level: npt.NDArray[np.floating], answer: Field, mean: Field) -> Plane:
+def _agreed(
+    answers: Sequence[npt.NDArray[np.floating]], errors: Sequence[npt.NDArray[np.floating]]
+) -> tuple[list[Plane], Plane, Plane]:
+    r"""The answers (H,W) less a constant each, their mean at each place, and its variance.
+
+    .. math:: m = \frac{\sum_i w_i (a_i - c_i)}{\sum_i w_i}, \qquad \sum_r w_i (a_i - c_i - m) = 0
+
+    Weights are by the variance that an answer tells, and, the more so the more there are, by what it is off
+    the mean in that part of the frame: a net that is misled by a sample does not always say so.
+    """
+    count = len(answers)
+    told = [np.asarray(np.square(error) + _FLOOR, np.float32) for error in errors]
+    own = [np.asarray(answer - np.mean(answer), np.float32) for answer in answers]
+    kept = max(_BELIEVED, min(1.0, _OWN / count))
+    off = told
+    for _ in range(_ROUNDS):
+        weights = [np.asarray(each**-_SURE, np.float32) for each in off]
+        whole = np.sum(weights, axis=0)
+        for _ in range(_ROUNDS):
+            mean = _mean(own, weights, whole)
+            own = [o - np.float32(np.average(o - mean, weights=w)) for o, w in zip(own, weights, strict=True)]
+        mean = _mean(own, weights, whole)
+        free = [np.maximum(1 - w / whole, np.float32(0.1)) for w in weights]  # as an answer is in the mean
+        apart = [_local((o - mean) ** 2 / f, _PARTS) for o, f in zip(own, free, strict=True)]
+        off = [np.float32(kept) * t + np.float32(1 - kept) * a for t, a in zip(told, apart, strict=True)]
+    alone = np.sum([w**2 * t for w, t in zip(weights, told, strict=True)], axis=0) / whole**2
+    return own, mean, alone + np.float32(_SHARED) * _mean(told, weights, whole)
+
+
+def _mean(parts: Sequence[Plane], weights: Sequence[Plane], whole: Plane) -> Plane:
+    return np.asarray(np.sum([w * p for w, p in zip(weights, parts, strict=True)], axis=0) / whole)
+
+
+def _over(level: npt.NDArray[np.floating], answer: Plane, mean: Plane) -> Plane:
     """What is left of an image over the mean answer, the slowest waves as its own answer has them."""
     lines = [(2 * np.arange(side) + 1) / side - 1 for side in answer.shape]
     basis = polynomials(lines[0][:, None], lines[1][None, :], _DEGREE)[1:]
@@ -123,12 +157,15 @@ def _common(images: list[list[Plane]]) -> tuple[Field, Field]:
 
 def _weighted(parts: list[Plane], powers: list[Plane]) -> tuple[Plane, Plane]:
     """The mean by inverse powers, and the sum of these."""
-    weights = [1 / (power + np.float32(_FLOOR)) for power in powers]
+    weights = [np.asarray(1 / (power + _FLOOR), np.float32) for power in powers]
     whole = np.sum(weights, axis=0)
-    found = np.sum([w * p for w, p in zip(weights, parts, strict=True)], axis=0) / whole
-    return found, whole
+    return _mean(parts, weights, whole), whole
 
 
 def _power(part: Plane) -> Plane:
-    cells = tuple(max(1, side // _AREA) for side in part.shape)
-    return _resized(_resized(part**2, cells, "bilinear"), part.shape, "bilinear")
+    return _local(part**2, *(max(1, side // _AREA) for side in part.shape))
+
+
+def _local(x: Plane, *cells: int) -> Plane:
+    """Means over ``cells`` along the sides, and between them."""
+    return _resized(_resized(x, cells * (x.ndim // len(cells)), "bilinear"), x.shape, "bilinear")
