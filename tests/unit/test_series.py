@@ -7,6 +7,7 @@ from relume.degrade.illumination import VALIDATION, Simulator
 from relume.errors import UsageError
 from relume.tasks.background import BackgroundNet
 from relume.tasks.series import LEAST, Series, series
+from relume.tasks.series_drift import Drift, drift
 from relume.tasks.xray import correct, estimate_background, find_method
 
 SIZE = 96
@@ -92,6 +93,72 @@ def test_too_few_images_and_several_sizes_are_refused() -> None:
         _of([levels[0], levels[1], levels[2][:-2]], answers)
 
 
+def test_an_answer_that_is_wrong_counts_little_whether_it_says_so_or_not() -> None:
+    light, levels, answers = _drawn(4)
+    lean = 0.3 * np.linspace(-1, 1, SIZE)[:, None] * np.ones((SIZE, SIZE))
+    misled = [answers[0] + lean, *answers[1:]]
+    errors = [np.full((SIZE, SIZE), 0.3 if i == 0 else 0.02) for i in range(4)]
+    for found in (series(levels, misled, errors), _of(levels, misled)):
+        assert _off(found.field, light) < 0.4 * lean.std() / 4
+
+
+# --- light that drifts -----------------------------------------------------------------------------------
+
+
+def _walk(count: int, step: float, noise: float, seed: int = 0) -> tuple[np.ndarray, Drift]:
+    """The true waves of a drifting light over their mean (N,5), and what is found of them behind noise."""
+    rng = np.random.default_rng(seed)
+    flat = np.zeros((24, 24), np.float32)
+    waves = drift([flat, flat], flat, [flat + 1] * 2, [flat + 1] * 2, range(2)).waves
+    true = np.cumsum(rng.normal(0, step, (count, 5)), axis=0)
+    seen = true + rng.normal(0, noise, true.shape)
+    own = [np.tensordot(each, waves, 1).astype(np.float32) for each in seen]
+    weights = [flat + 1] * count
+    return true - true.mean(0), drift(own, np.mean(own, axis=0), weights, weights, range(count))
+
+
+def test_a_drift_is_found_behind_the_noise_of_answers_and_its_error_is_told() -> None:
+    errors, noise, still, scores = [], [], [], []
+    for seed in range(40):
+        true, found = _walk(20, 0.01, 0.02, seed)
+        errors.append(np.square(found.size - true).mean())
+        scores.append(np.square(found.size - true) / found.variance)
+        still.append(np.square(true).mean())
+        noise.append(0.02**2)
+    assert np.mean(errors) < 0.5 * min(np.mean(noise), np.mean(still))
+    assert 0.7 < np.mean(scores) < 2  # how fast light drifts is not known but estimated, too
+
+
+def test_light_that_stands_still_is_not_moved() -> None:
+    moved = [np.square(_walk(20, 0.0, 0.02, seed)[1].size).mean() for seed in range(20)]
+    assert np.mean(moved) < 0.1 * 0.02**2
+
+
+def test_the_drift_of_reversed_time_is_the_drift_reversed() -> None:
+    rng = np.random.default_rng(3)
+    own = [rng.normal(0, 0.02, (20, 30)).astype(np.float32) for _ in range(6)]
+    weights = [rng.uniform(1, 3, (20, 30)).astype(np.float32) for _ in own]
+    mean = np.sum([w * o for w, o in zip(weights, own, strict=True)], axis=0) / np.sum(weights, axis=0)
+    places = np.array([0.0, 1, 2, 5, 6, 8])
+    ahead = drift(own, mean, weights, [1 / w for w in weights], list(places))
+    back = drift(own[::-1], mean, weights[::-1], [1 / w for w in weights[::-1]], list(8 - places[::-1]))
+    np.testing.assert_allclose(back.size[::-1], ahead.size, atol=1e-7)
+    np.testing.assert_allclose(back.variance[::-1], ahead.variance, rtol=1e-4)
+    shifted = [one + np.float32(0.1) for one in own]
+    np.testing.assert_allclose(
+        drift(shifted, mean, weights, [1 / w for w in weights], list(places)).size, ahead.size, atol=1e-6
+    )
+
+
+def test_between_two_images_light_is_between_theirs() -> None:
+    _, found = _walk(8, 0.02, 0.01)
+    one, two, between = (found.at(place)[0] for place in (3, 4, 3.25))
+    np.testing.assert_allclose(between, 0.75 * one + 0.25 * two)
+    np.testing.assert_allclose(found.at(-2)[0], found.at(0)[0])
+    nobody = found.at(None)
+    assert not nobody[0].any() and (nobody[1].mean() > np.mean(found.size**2))
+
+
 # --- with the net ----------------------------------------------------------------------------------------
 
 
@@ -143,3 +210,27 @@ def test_an_image_of_another_size_is_no_part_of_the_series(net: BackgroundNet) -
     raws = [Simulator(VALIDATION[0], 64).shot(i).raw for i in range(3)]
     with pytest.raises(UsageError, match="series is of size"):
         next(correct([raws[0][:60]], method=find_method("series", net=net), references=raws))
+
+
+def test_light_is_divided_out_as_it_was_when_an_image_was_taken(net: BackgroundNet) -> None:
+    """Lamps that wander: an image that is one of the series is known, of another it is told when it was."""
+    simulator = Simulator(VALIDATION[0], 64)
+    y = np.linspace(-1, 1, 64)[:, None]
+    shots = [simulator.shot(i) for i in range(8)]
+    raws = [(shot.raw - shot.dark) * np.exp(0.06 * (i - 3.5) * y) for i, shot in enumerate(shots)]
+    bare = BackgroundNet("xray", threads=1, empty=False)
+    method = find_method("series", net=bare)
+    fields = [np.log(one.background) for one in correct(raws, method=method, references=raws)]
+    slopes = [np.mean(field * y) / np.mean(y**2) for field in fields]
+    wandered = 0.06 * (np.arange(8) - 3.5)
+    assert np.std(slopes - wandered) < 0.5 * np.std(wandered)
+    strange = raws[3] * 1.001
+    (told,) = correct([strange], method=method, references=raws, places=[3], uncertainty=True)
+    np.testing.assert_allclose(np.log(told.background), fields[3], atol=1e-6)
+    (untold,) = correct([strange], method=method, references=raws, uncertainty=True)
+    between = np.mean(np.log(untold.background) * y) / np.mean(y**2)
+    assert min(slopes) + 0.02 < between < max(slopes) - 0.02
+    assert told.sigma is not None and untold.sigma is not None
+    assert np.median(told.sigma) < np.median(untold.sigma)
+    alone = estimate_background(raws[6], "series", raws, net=bare)
+    np.testing.assert_allclose(np.log(alone.field), fields[6], atol=1e-6)

@@ -6,17 +6,19 @@ __all__ = [
     "SERIES",
     "Background",
     "BackgroundNet",
+    "Find",
     "Method",
     "estimate_background",
     "find_method",
     "find_net",
+    "place_among",
 ]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -145,6 +147,14 @@ class BackgroundNet:
         return Background(found, sigma, NET, self.bundle.hash)
 
 
+class Find(Protocol):
+    """From an image (H,W) to its background."""
+
+    def __call__(self, image: Image, place: float | None = None) -> Background:
+        """``place`` is where among the references it was taken, 0 with the first: light may drift."""
+        ...
+
+
 class Method(NamedTuple):
     """A way to the backgrounds of a series of images.
 
@@ -155,18 +165,18 @@ class Method(NamedTuple):
     name: str
     needs: Needs
     takes: Needs
-    start: Callable[[Sequence[Image], Artefacts], Callable[[Image], Background]]
+    start: Callable[[Sequence[Image], Artefacts, Sequence[float]], Find]
     model: Bundle | None = None
     artefacts: Artefacts = NO_ARTEFACTS
 
-    def ready(self, references: Sequence[Image]) -> Callable[[Image], Background]:
+    def ready(self, references: Sequence[Image], places: Sequence[float] | None = None) -> Find:
         """Does once what need not be done again for every image, and gives the function from an image (H,W)
         to its :class:`Background`.
 
         Images are counts less the dark level, without outliers but with their glare; of references it is
-        taken off.
+        taken off. ``places`` of these, where some that lay between them are left out, rise.
         """
-        return self.start(references, self.artefacts)
+        return self.start(references, self.artefacts, range(len(references)) if places is None else places)
 
 
 def find_method(
@@ -221,10 +231,10 @@ def find_net(model: str | Path = "xray", engine: str = "auto", *, empty: bool = 
 
 
 def _classical(estimator: Estimator, artefacts: Artefacts) -> Method:
-    def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
+    def start(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Find:
         kept: list[Background] = []
 
-        def find(image: Image) -> Background:
+        def find(image: Image, place: float | None = None) -> Background:
             if not kept or not estimator.shared:
                 # A shared answer follows from the references alone: an image without light is as good.
                 seen = np.ones(image.shape) if estimator.shared else off.unveiled(image)
@@ -237,9 +247,9 @@ def _classical(estimator: Estimator, artefacts: Artefacts) -> Method:
 
 
 def _learned(net: BackgroundNet, artefacts: Artefacts) -> Method:
-    def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
+    def start(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Find:
         fixed = fixed_map(references) if len(references) else None
-        return lambda image: net(image, fixed=fixed, glare=off.share(image))
+        return lambda image, place=None: net(image, fixed=fixed, glare=off.share(image))
 
     return Method(NET, "nothing", "flats", start, net.bundle, artefacts)
 
@@ -247,33 +257,39 @@ def _learned(net: BackgroundNet, artefacts: Artefacts) -> Method:
 def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
     kept: dict[bytes, Series] = {}  # of the last series: files of one series are asked about one by one
 
-    def found(references: Sequence[Image], off: Artefacts) -> Series:
-        key = b"".join(blake2b(one.tobytes()).digest() for one in references)
+    def found(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Series:
+        seen = (*references, np.asarray(places))
+        key = b"".join(
+            blake2b(repr((one.shape, one.dtype)).encode() + one.tobytes()).digest() for one in seen
+        )
         if key not in kept:
             # What is dark over half its size shows the net nothing; the light of the others divides it too.
             mended = [filled(off.mended(one).counts) for one in references]
-            lights = [light for light in mended if np.median(light) > 0]
-            if len(lights) < LEAST <= len(references):
-                dark = len(references) - len(lights)
+            lit = [i for i, light in enumerate(mended) if np.median(light) > 0]
+            if len(lit) < LEAST <= len(references):
                 raise UsageError(
-                    f"{dark} of {len(references)} images of the series are dark over half their size, and "
-                    f"{LEAST} others are needed; is the dark level right?"
+                    f"{len(references) - len(lit)} of {len(references)} images of the series are dark over "
+                    f"half their size, and {LEAST} others are needed; is the dark level right?"
                 )
+            lights = [mended[i] for i in lit]
             answers = [net(with_glare(light, off.glare), glare=off.glare) for light in lights]
             levels = [np.log(np.maximum(light, _FLOOR * np.median(light))) for light in lights]
+            fields, errors = [np.log(each.field) for each in answers], [_shown(net, each) for each in answers]
             kept.clear()
-            kept[key] = series(levels, [np.log(a.field) for a in answers], [_shown(net, a) for a in answers])
+            kept[key] = series(levels, fields, errors, [places[i] for i in lit])
         return kept[key]
 
-    def start(references: Sequence[Image], off: Artefacts) -> Callable[[Image], Background]:
-        common = found(references, off)
-        field = normalised(np.exp(common.field))
+    def start(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Find:
+        common = found(references, off, places)
 
-        def find(image: Image) -> Background:
-            if image.shape != field.shape:
-                raise UsageError(f"the series is of size {field.shape}, the image of {image.shape}")
-            even = evened(off.unveiled(image), field) if net.empty else field
-            return Background(even, common.sigma, SERIES, net.bundle.hash)
+        def find(image: Image, place: float | None = None) -> Background:
+            if image.shape != common.field.shape:
+                raise UsageError(f"the series is of size {common.field.shape}, the image of {image.shape}")
+            field, sigma = common.at(place)
+            light = normalised(np.exp(field))
+            return Background(
+                evened(off.unveiled(image), light) if net.empty else light, sigma, SERIES, net.bundle.hash
+            )
 
         return find
 
@@ -303,7 +319,8 @@ def estimate_background(
         method: one of :data:`METHODS`.
         references: flats or other tiles in counts, as the method needs them
             (:class:`relume.background.Estimator`). ``pix2pix`` needs none; of flats it takes the fixed map of
-            the instrument. ``series`` needs three images of the session or more, this one among them or not.
+            the instrument. ``series`` needs three images of the session or more, in the order in which they
+            were taken, this one among them or not.
         dark: the dark level in counts, taken off the image and the references.
         net: for ``pix2pix``, so that a model is loaded once for many images; the model ``xray`` without.
         artefacts: what the camera adds, as :func:`find_method` has it.
@@ -315,7 +332,17 @@ def estimate_background(
     found = find_method(method, net=net, artefacts=artefacts)
     off = found.artefacts
     lights = [off.unveiled(np.asarray(reference, np.float64) - dark) for reference in references]
-    return found.ready(lights)(off.mended(np.asarray(image, np.float64) - dark).counts)
+    counts = off.mended(np.asarray(image, np.float64) - dark).counts
+    return found.ready(lights)(counts, place_among(image, references) if found.takes == "tiles" else None)
+
+
+def place_among(image: npt.ArrayLike, references: Sequence[npt.ArrayLike]) -> int | None:
+    """Which of the references an image is, pixel by pixel."""
+    whole = np.asarray(image)
+    for place, one in enumerate(references):
+        if np.shape(one) == whole.shape and np.array_equal(np.asarray(one), whole, equal_nan=True):
+            return place
+    return None
 
 
 def _build(kind: str, config: dict[str, Any]) -> Any:

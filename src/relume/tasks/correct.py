@@ -28,7 +28,7 @@ from relume.background import corrected, filled, lone, noise, optical_density, w
 from relume.bench.transmission import smoothed
 from relume.errors import UsageError
 
-from .background import Method
+from .background import Method, place_among
 
 Frame = npt.NDArray[np.float32]
 Image = npt.NDArray[np.floating] | npt.NDArray[np.integer]
@@ -82,6 +82,7 @@ def correct(
     dark: Image | float = 0.0,
     references: Sequence[Image] = (),
     scale: float = 1.0,
+    places: Sequence[float] | None = None,
     uncertainty: bool = False,
     blank: Callable[[int, UsageError], None] | None = None,
 ) -> Iterator[Corrected]:
@@ -95,6 +96,8 @@ def correct(
         references: with the dark level in them: flat frames, or the tiles of the series, as ``method.takes``
             says. Of more than 64 tiles, 64 are taken; those without light are left out.
         scale: exposure of the images over that of the flats.
+        places: where among the tiles each image was taken, 0 with the first, 0.5 between that and the second:
+            light drifts. Not needed for an image that is one of them.
         uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, the error of
             the background and that of the glare, taken as independent. A learned method tells that of the
             background at every pixel; of the others it is what the method shows on simulated images
@@ -111,12 +114,13 @@ def correct(
     for one in chosen:
         if np.ndim(dark) and np.shape(one) != np.shape(dark):
             raise UsageError(f"a reference is of size {np.shape(one)}, the dark level of {np.shape(dark)}")
-    light = [np.asarray(reference, np.float64) - dark for reference in chosen]
+    counted = [np.asarray(reference, np.float64) - dark for reference in chosen]
+    lit = [i for i, one in enumerate(counted) if _lit(one)]
     off = method.artefacts
-    light = [off.unveiled(one) for one in light if _lit(one)]
+    light = [off.unveiled(counted[i]) for i in lit]
     if len(references) and not light:
         raise UsageError("no reference holds light; is the dark level right?")
-    find = method.ready(light)
+    find = method.ready(light, [i * every for i in lit])
     # A pixel that shines in the reference too is divided by it; one with a larger gain only seems to.
     shared = off.outliers and method.takes == "flats" and light
     bright = lone(np.mean(light, axis=0)) if shared else None
@@ -128,7 +132,10 @@ def correct(
                 raise UsageError("there is no light in it; is the dark level right?")
             counts, outliers, about = off.mended(counts, bright=bright)
             share = off.share(counts)
-            found = find(counts)
+            place = None if places is None else places[number]
+            if places is None and method.takes == "tiles":
+                place = place_among(image, references)
+            found = find(counts, place)
             through = without_glare(counts, share)
             over = corrected(through, found.field)
             level = brightest(over) if known is None else known

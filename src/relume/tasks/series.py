@@ -5,8 +5,8 @@ r"""One light behind many images: what a net finds in each of them, and what all
 Images of one session share the field F, and samples differ from one to the next. The mean of the net's
 answers, at each place by how sure they are there, knows the slow part of F far better than one answer does.
 What is left in the images over it is sample, noise and what the net has missed; the last is the same in all
-of them, and counts at each place and in each band by how quiet an image is there. Light that drifts within
-the series is not followed, and a sample that stands still through all of it is taken for light.
+of them, and counts at each place and in each band by how quiet an image is there. Slow waves that drift are
+followed (:mod:`relume.tasks.series_drift`). A sample that stands still through all of it is taken for light.
 """
 
 __all__ = ["LEAST", "Series", "series"]
@@ -21,6 +21,8 @@ from relume.background.smooth import polynomials
 from relume.degrade.resample import resize_matrix
 from relume.errors import UsageError
 
+from .series_drift import Drift, drift
+
 LEAST = 3
 """Images that a series has at least: of two, what both hold may be the sample."""
 
@@ -31,7 +33,7 @@ _ROUNDS = 3
 _AREA = 8  # cells of its band along a side over which an image is quiet or not
 _COARSEST = 16  # cells along the shorter side of the slowest band; what is slower is the net's alone
 _OWN = 2.0  # over the number of images: the share of an image's own power beside that of what it is off
-_SHARED = 0.15  # of the variance of the net's error, what all images of a session have alike, drift included
+_SHARED = 0.05  # of the variance of the net's error, what all images of a session have alike
 _FLOOR = 1e-8
 _DEGREE = 2
 Plane = npt.NDArray[np.float32]
@@ -39,23 +41,31 @@ Field = npt.NDArray[np.float64]
 
 
 class Series(NamedTuple):
-    """``field`` ln F (H,W), up to a constant, and ``sigma`` (H,W), its standard error."""
+    """``field`` ln F (H,W), up to a constant, ``sigma`` (H,W), its standard error, and the ``drift``."""
 
     field: Field
     sigma: Field
+    drift: Drift
+
+    def at(self, place: float | None) -> tuple[Field, Field]:
+        """ln F and its standard error (H,W) where an image was taken: see :meth:`Drift.at`."""
+        moved, variance = self.drift.at(place)
+        return self.field + moved, np.sqrt(self.sigma**2 + variance)
 
 
 def series(
     levels: Sequence[npt.NDArray[np.floating]],
     answers: Sequence[npt.NDArray[np.floating]],
     errors: Sequence[npt.NDArray[np.floating]],
+    places: Sequence[float] | None = None,
 ) -> Series:
-    """The field that images have in common.
+    """The field that images have in common, and how it drifts.
 
     Args:
         levels: ln counts (H,W) of each, without outliers and glare, finite everywhere.
         answers: what the net takes for ln B of each (H,W).
         errors: its standard error (H,W), without that of what is finer than the net can show.
+        places: when each was taken, in any unit, rising; evenly, if not told.
 
     Raises:
         UsageError: there are fewer than three, or of several sizes.
@@ -64,16 +74,22 @@ def series(
         raise UsageError(f"a series needs {LEAST} images of one session or more, not {len(levels)}")
     if len({level.shape for level in levels}) > 1:
         raise UsageError("the images of a series are of one size")
-    own, mean, told = _agreed(answers, errors)
+    told = [np.asarray(np.square(error) + _FLOOR, np.float32) for error in errors]
+    own, mean, weights = _agreed(answers, told)
     left = [list(_bands(_over(level, each, mean))) for level, each in zip(levels, own, strict=True)]
     missed, variance = _common(left)
-    return Series(np.asarray(mean + missed, np.float64), np.sqrt(told + variance))
+    field = np.asarray(mean + missed, np.float64)
+    whole = np.sum(weights, axis=0)
+    alone = np.sum([w**2 * t for w, t in zip(weights, told, strict=True)], axis=0) / whole**2
+    alike = np.float32(_SHARED) * _mean(told, weights, whole)
+    moved = drift(own, mean, weights, told, range(len(own)) if places is None else places)
+    return Series(field, np.sqrt(alone + alike + variance), moved)
 
 
 def _agreed(
-    answers: Sequence[npt.NDArray[np.floating]], errors: Sequence[npt.NDArray[np.floating]]
-) -> tuple[list[Plane], Plane, Plane]:
-    r"""The answers (H,W) less a constant each, their mean at each place, and its variance.
+    answers: Sequence[npt.NDArray[np.floating]], told: Sequence[Plane]
+) -> tuple[list[Plane], Plane, list[Plane]]:
+    r"""The answers (H,W) less a constant each, their mean at each place, and their weights.
 
     .. math:: m = \frac{\sum_i w_i (a_i - c_i)}{\sum_i w_i}, \qquad \sum_r w_i (a_i - c_i - m) = 0
 
@@ -81,7 +97,6 @@ def _agreed(
     the mean in that part of the frame: a net that is misled by a sample does not always say so.
     """
     count = len(answers)
-    told = [np.asarray(np.square(error) + _FLOOR, np.float32) for error in errors]
     own = [np.asarray(answer - np.mean(answer), np.float32) for answer in answers]
     kept = max(_BELIEVED, min(1.0, _OWN / count))
     off = told
@@ -95,8 +110,7 @@ def _agreed(
         free = [np.maximum(1 - w / whole, np.float32(0.1)) for w in weights]  # as an answer is in the mean
         apart = [_local((o - mean) ** 2 / f, _PARTS) for o, f in zip(own, free, strict=True)]
         off = [np.float32(kept) * t + np.float32(1 - kept) * a for t, a in zip(told, apart, strict=True)]
-    alone = np.sum([w**2 * t for w, t in zip(weights, told, strict=True)], axis=0) / whole**2
-    return own, mean, alone + np.float32(_SHARED) * _mean(told, weights, whole)
+    return own, mean, weights
 
 
 def _mean(parts: Sequence[Plane], weights: Sequence[Plane], whole: Plane) -> Plane:

@@ -5,7 +5,7 @@ __all__ = ["add", "run"]
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relume.cli.console import Console, Progress, say
 from relume.cli.options import Subparsers, add_talk
@@ -101,13 +101,13 @@ def run(args: argparse.Namespace) -> int:
     console = Console.of(args)
     scans, failed = _opened(jobs, method, args)
     blank: list[str] = []
-    references = _series(scans) if method.needs == "tiles" else []
+    tiles = _series(scans) if method.needs == "tiles" else dict.fromkeys(scans, _Tiles([], None))
     shown: list[Shown] = []
     progress = Progress(len(scans), console)
     for source, scan in scans.items():
         progress.begin(source.name)
         try:
-            shown += _one(scan, jobs[source], method, references, args, progress, blank)
+            shown += _one(scan, jobs[source], method, tiles[source], args, progress, blank)
             progress.end()
             console.note(f"{source} → {jobs[source]}  {method.name}, {len(scan.frames)} frames")
         except RelumeError as error:
@@ -182,7 +182,14 @@ def _uses_flats(method: "Method", args: argparse.Namespace) -> bool:
     return method.needs == "flats" or (method.takes == "flats" and args.reference is not None)
 
 
-def _series(scans: "dict[Path, Scan]") -> list[Any]:
+class _Tiles(NamedTuple):
+    """Frames of all inputs, and where among them those of one input were taken."""
+
+    frames: list[Any]
+    places: list[float] | None
+
+
+def _series(scans: "dict[Path, Scan]") -> dict[Path, _Tiles]:
     """Frames of all inputs of the commonest size, evenly chosen, 64 at most.
 
     Raises:
@@ -192,19 +199,23 @@ def _series(scans: "dict[Path, Scan]") -> list[Any]:
 
     sizes = [scan.frames.size for scan in scans.values()]
     size = max(set(sizes), key=sizes.count) if sizes else None
-    places = [
-        (scan, i) for scan in scans.values() if scan.frames.size == size for i in range(len(scan.frames))
-    ]
-    if len(places) < 3:
+    alike = {source: scan for source, scan in scans.items() if scan.frames.size == size}
+    frames = [(source, i) for source, scan in alike.items() for i in range(len(scan.frames))]
+    if len(frames) < 3:
         raise UsageError("the method needs a series of three frames or more; give them all as RAW")
-    return [scan.frames[i] for scan, i in places[:: -(-len(places) // TILES)]]
+    every = -(-len(frames) // TILES)
+    places: dict[Path, list[float]] = {source: [] for source in alike}
+    for number, (source, _) in enumerate(frames):
+        places[source].append(number / every)
+    chosen = [alike[source].frames[i] for source, i in frames[::every]]
+    return {source: _Tiles(chosen, places.get(source)) for source in scans}
 
 
 def _one(
     scan: "Scan",
     target: Path,
     method: "Method",
-    references: list[Any],
+    tiles: _Tiles,
     args: argparse.Namespace,
     progress: Progress,
     blank: list[str],
@@ -220,7 +231,7 @@ def _one(
     warn_dark(scan, dark, args)
     if scan.flats is not None and method.takes == "flats" and not _uses_flats(method, args):
         Console.of(args).note(f"{scan.path.name}: its own reference is not used; --method flat divides by it")
-    flats = list(scan.flats) if scan.flats is not None and _uses_flats(method, args) else references
+    references = list(scan.flats) if scan.flats is not None and _uses_flats(method, args) else []
     empty: list[str] = []
 
     def without_light(number: int, error: UsageError) -> None:
@@ -233,8 +244,9 @@ def _one(
         scan.frames,
         method=method,
         dark=dark,
-        references=flats,
+        references=references or tiles.frames,
         scale=scan.flat_scale,
+        places=tiles.places,
         uncertainty=args.uncertainty,
         blank=without_light if len(scan.frames) > 1 else None,
     )
