@@ -234,3 +234,17 @@ def test_light_is_divided_out_as_it_was_when_an_image_was_taken(net: BackgroundN
     assert np.median(told.sigma) < np.median(untold.sigma)
     alone = estimate_background(raws[6], "series", raws, net=bare)
     np.testing.assert_allclose(np.log(alone.field), fields[6], atol=1e-6)
+
+
+def test_a_smooth_sample_that_looks_empty_does_not_move_what_the_series_knows(
+    net: BackgroundNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shots = [Simulator(VALIDATION[0], 64).shot(i) for i in range(4)]
+    raws = [shot.raw for shot in shots]
+    for lean, moved in ((0.004, True), (0.4, False)):
+        tilt = np.exp(np.linspace(-lean, lean, 64)[:, None])
+        monkeypatch.setattr("relume.tasks.background.evened", lambda light, field, tilt=tilt: field * tilt)
+        even = estimate_background(raws[1], "series", raws, dark=shots[0].dark, net=net).field
+        bare = find_method("series", net=BackgroundNet("xray", threads=1, empty=False))
+        (one,) = correct([raws[1]], method=bare, dark=shots[0].dark, references=raws)
+        assert np.allclose(even, one.background, rtol=1e-4) != moved

@@ -287,9 +287,10 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
                 raise UsageError(f"the series is of size {common.field.shape}, the image of {image.shape}")
             field, sigma = common.at(place)
             light = normalised(np.exp(field))
-            return Background(
-                evened(off.unveiled(image), light) if net.empty else light, sigma, SERIES, net.bundle.hash
-            )
+            even = evened(off.unveiled(image), light) if net.empty else light
+            # What looks empty in one image is not believed against what all of them tell.
+            believed = np.std(np.log(even / light)) <= np.sqrt(np.mean(sigma**2))
+            return Background(even if believed else light, sigma, SERIES, net.bundle.hash)
 
         return find
 
