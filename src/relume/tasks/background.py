@@ -48,6 +48,7 @@ METHODS = (NET, SERIES, *ESTIMATORS)
 
 _FIXED = "fixed_map"
 _FLOOR = 0.02  # of an image's median: what is darker says nothing about the light
+_BELIEVED = 1.25  # standard errors of a series by which empty parts of one image may move its light
 Image = npt.NDArray[np.floating]
 
 
@@ -289,7 +290,7 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
             light = normalised(np.exp(field))
             even = evened(off.unveiled(image), light) if net.empty else light
             # What looks empty in one image is not believed against what all of them tell.
-            believed = np.std(np.log(even / light)) <= np.sqrt(np.mean(sigma**2))
+            believed = np.std(np.log(even / light)) <= _BELIEVED * np.median(sigma)
             return Background(even if believed else light, sigma, SERIES, net.bundle.hash)
 
         return find
