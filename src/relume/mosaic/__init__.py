@@ -18,7 +18,7 @@ r"""Tiles → one picture, without a shot of the empty field.
 To add an estimator of the common field, write its file and list it in :data:`FIELDS`.
 """
 
-__all__ = ["FIELDS", "Mosaic", "Prior", "Settings", "Solution", "mosaic", "solve"]
+__all__ = ["FIELDS", "Common", "Mosaic", "Prior", "Settings", "Solution", "mosaic", "solve"]
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .balance import Prior
-from .fields import FIELDS
+from .fields import FIELDS, Common
 from .fuse import bands, canvas
 from .looks import Counts, Looks
 from .overlap import Places
@@ -49,6 +49,7 @@ def mosaic(
     *,
     dark: npt.NDArray[np.floating] | float = 0.0,
     settings: Settings | None = None,
+    estimator: Common | None = None,
 ) -> Mosaic:
     """A whole mosaic in memory: arrays in, arrays out.
 
@@ -57,6 +58,7 @@ def mosaic(
         nominal: (N,2) upper left corners (y, x) as the stage has them, in pixels.
         dark: what the detector gives without light.
         settings: see :class:`Settings`.
+        estimator: of the common field, in place of the one that ``settings`` names.
 
     Raises:
         UsageError: places and tiles do not match, or a tile is dark.
@@ -64,7 +66,7 @@ def mosaic(
     """
     settings = settings or Settings()
     looks = Looks(tiles, dark, artefacts=settings.artefacts)
-    found = solve(looks, np.asarray(nominal, np.float64), settings=settings)
+    found = solve(looks, np.asarray(nominal, np.float64), settings=settings, estimator=estimator)
     on = canvas(found.places, looks.shape)
     made = list(bands(looks, found, on))
     return Mosaic(

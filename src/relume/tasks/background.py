@@ -12,6 +12,7 @@ __all__ = [
     "find_method",
     "find_net",
     "place_among",
+    "told_slowly",
 ]
 
 from collections.abc import Callable, Sequence
@@ -275,7 +276,10 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
             lights = [mended[i] for i in lit]
             answers = [net(with_glare(light, off.glare), glare=off.glare) for light in lights]
             levels = [np.log(np.maximum(light, _FLOOR * np.median(light))) for light in lights]
-            fields, errors = [np.log(each.field) for each in answers], [_shown(net, each) for each in answers]
+            fields, errors = (
+                [np.log(each.field) for each in answers],
+                [told_slowly(net, each) for each in answers],
+            )
             kept.clear()
             kept[key] = series(levels, fields, errors, [places[i] for i in lit])
         return kept[key]
@@ -298,8 +302,8 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
     return Method(SERIES, "tiles", "tiles", start, net.bundle, artefacts)
 
 
-def _shown(net: BackgroundNet, answer: Background) -> Image:
-    """The error of an answer, but for what the grid cannot show: a series holds that."""
+def told_slowly(net: BackgroundNet, answer: Background) -> Image:
+    """The standard error (H,W) of an answer's ln B, but for what the grid cannot show: a series holds it."""
     assert answer.sigma is not None
     fine = net.error["unknown" if net.fixed is None else "known"]["fine"]
     return np.asarray(np.sqrt(np.maximum(answer.sigma**2 - fine**2, 0)))

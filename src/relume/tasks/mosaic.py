@@ -4,7 +4,7 @@ __all__ = ["ENDINGS", "Placed", "check_ending", "overlapping", "write_mosaic"]
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,11 +84,12 @@ def write_mosaic(
         path: where to; ``.h5``, ``.nxs`` or ``.tif``.
         nominal: (N,2) corners (y, x) as the stage has them.
         dark: what the detector gives without light.
-        settings: how it is solved; the common field may be any of :data:`relume.tasks.mosaic_field.FIELDS`.
+        settings: how it is solved; the common field may be ``auto`` or any of
+            :data:`relume.tasks.mosaic_field.FIELDS`.
         flat: counts of the empty field less the dark level (H,W), in place of an estimated field.
         sigma: whether the standard deviation is written beside it.
         checksums: names and SHA-256 of the source, for the provenance and to know a run again.
-        model: the name or path of the bundle of the field ``pix2pix``.
+        model: the name or path of the bundle of the fields ``series`` and ``pix2pix``.
         engine: what runs it.
         overwrite: whether a file that stands there may be replaced.
         tell: told of progress.
@@ -102,13 +103,17 @@ def write_mosaic(
     """
     settings = settings or Settings()
     plain = check_ending(path, sigma=sigma)
-    estimator, bundle = (
-        common_field(
-            settings.common, model, engine, empty=settings.prior.empty, glare=settings.artefacts.glare
+    estimator, bundle = None, None
+    if flat is None:
+        name, estimator, bundle = common_field(
+            settings.common,
+            model,
+            engine,
+            tiles=len(scan.frames),
+            empty=settings.prior.empty,
+            glare=settings.artefacts.glare,
         )
-        if flat is None
-        else (None, None)
-    )
+        settings = replace(settings, common=name)
     off = settings.artefacts
     measured = None if flat is None else filled(flat)
     bright = None if measured is None else lone(measured)

@@ -1,8 +1,9 @@
 r"""Estimators of the light that the tiles of a mosaic have in common, the learned one among them."""
 
-__all__ = ["FIELDS", "common_field", "learned_field"]
+__all__ = ["AUTO", "FIELDS", "FEW", "CommonField", "common_field", "learned_field", "series_field"]
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,28 +15,80 @@ from relume.mosaic import FIELDS as CLASSICAL
 from relume.mosaic.fields import Common
 from relume.mosaic.looks import Field, Level
 
-from .background import NET, BackgroundNet, find_net
+from .background import NET, SERIES, BackgroundNet, find_net, told_slowly
+from .series import LEAST, agreed, series
 
-FIELDS = (*CLASSICAL, NET)
-"""Names of ``relume xray mosaic --field``."""
+AUTO = "auto"
+FIELDS = (SERIES, *CLASSICAL, NET)
+"""Names of ``relume xray mosaic --field``, beside ``auto``."""
+
+FEW = 25
+"""Tiles up to which ``auto`` is ``series``; of more, ``gradients``."""
+
+_MOST = 64  # tiles that a net is asked about for a series: more add little to their mean
+
+
+class CommonField(NamedTuple):
+    """An estimator by its name, and the bundle that it runs, if any."""
+
+    name: str
+    estimator: Common
+    bundle: Bundle | None
 
 
 def common_field(
-    name: str, model: str | Path = "xray", engine: str = "auto", *, empty: bool = True, glare: float = 0.0
-) -> tuple[Common, Bundle | None]:
-    """The estimator of that name, and the bundle that it runs, if any, on that engine; ``empty`` as
-    :class:`~relume.tasks.background.BackgroundNet` has it. ``glare`` is what was taken off the tiles.
+    name: str,
+    model: str | Path = "xray",
+    engine: str = "auto",
+    *,
+    tiles: int = 0,
+    empty: bool = True,
+    glare: float = 0.0,
+) -> CommonField:
+    """The estimator of that name.
+
+    Args:
+        name: one of :data:`FIELDS`, or ``auto``: by the number of tiles.
+        model: the name or path of a bundle, for those that run one.
+        engine: what runs it.
+        tiles: how many there are.
+        empty: as :class:`~relume.tasks.background.BackgroundNet` has it.
+        glare: what was taken off the tiles.
 
     Raises:
         UsageError: there is none.
         BundleNotFound: its model is not there.
     """
+    if name == AUTO:
+        name = SERIES if tiles <= FEW else "gradients"
     if name not in FIELDS:
-        raise UsageError(f"no field is called {name!r}; there are: {', '.join(FIELDS)}")
-    if name != NET:
-        return CLASSICAL[name], None
+        raise UsageError(f"no field is called {name!r}; there are: {', '.join((AUTO, *FIELDS))}")
+    if name in CLASSICAL:
+        return CommonField(name, CLASSICAL[name], None)
     net = find_net(model, engine, empty=empty)
-    return learned_field(net, glare=glare), net.bundle
+    return CommonField(name, (learned_field if name == NET else series_field)(net, glare=glare), net.bundle)
+
+
+def series_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:
+    """An estimator that takes tiles for images of one session: :func:`relume.tasks.series.series`. Of one or
+    two tiles it is the net's answers alone. ``glare`` is what was taken off the tiles."""
+
+    def common(level: Level, count: int, shape: tuple[int, int]) -> Field:
+        levels, answers, errors = [], [], []
+        for number in range(0, count, -(-count // _MOST)):
+            look = np.asarray(level(number), np.float32)
+            look = look - np.median(look)
+            found = net(
+                with_glare(np.exp(look.astype(np.float64)), glare), glare=glare
+            )  # it takes it off itself
+            levels.append(look)
+            answers.append(np.log(found.field).astype(np.float32))
+            errors.append(told_slowly(net, found).astype(np.float32))
+        if count < LEAST:
+            return np.asarray(agreed(answers, errors), np.float64)
+        return series(levels, answers, errors).field
+
+    return common
 
 
 def learned_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:

@@ -9,7 +9,7 @@ of them, and counts at each place and in each band by how quiet an image is ther
 followed (:mod:`relume.tasks.series_drift`). A sample that stands still through all of it is taken for light.
 """
 
-__all__ = ["LEAST", "Series", "series"]
+__all__ = ["LEAST", "Series", "agreed", "series"]
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -74,7 +74,7 @@ def series(
         raise UsageError(f"a series needs {LEAST} images of one session or more, not {len(levels)}")
     if len({level.shape for level in levels}) > 1:
         raise UsageError("the images of a series are of one size")
-    told = [np.asarray(np.square(error) + _FLOOR, np.float32) for error in errors]
+    told = _told(errors)
     own, mean, weights = _agreed(answers, told)
     left = [list(_bands(_over(level, each, mean))) for level, each in zip(levels, own, strict=True)]
     missed, variance = _common(left)
@@ -84,6 +84,15 @@ def series(
     alike = np.float32(_SHARED) * _mean(told, weights, whole)
     moved = drift(own, mean, weights, told, range(len(own)) if places is None else places)
     return Series(field, np.sqrt(alone + alike + variance), moved)
+
+
+def agreed(answers: Sequence[npt.NDArray[np.floating]], errors: Sequence[npt.NDArray[np.floating]]) -> Plane:
+    """What the answers (H,W) of a net agree on, by their standard errors (H,W), up to a constant."""
+    return _agreed(answers, _told(errors))[1]
+
+
+def _told(errors: Sequence[npt.NDArray[np.floating]]) -> list[Plane]:
+    return [np.asarray(np.square(error) + _FLOOR, np.float32) for error in errors]
 
 
 def _agreed(

@@ -142,10 +142,15 @@ def evaluate_mosaic(
     shots = list(mosaic)
     dark = mosaic.simulator.session.detector.dark
     looks = Looks([shot.raw for shot in shots], dark, artefacts=settings.artefacts)
-    estimator, _ = common_field(
-        settings.common, model, engine, empty=settings.prior.empty, glare=settings.artefacts.glare
+    chosen = common_field(
+        settings.common,
+        model,
+        engine,
+        tiles=len(shots),
+        empty=settings.prior.empty,
+        glare=settings.artefacts.glare,
     )
-    found = solve(looks, mosaic.nominal, settings=settings, estimator=estimator)
+    found = solve(looks, mosaic.nominal, settings=settings, estimator=chosen.estimator)
     return judge_mosaic(mosaic, shots, looks, found)
 
 

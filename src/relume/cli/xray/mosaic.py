@@ -54,10 +54,11 @@ def add(subparsers: "Subparsers") -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".h5, .nxs or .tif")
     parser.add_argument(
         "--field",
-        default="gradients",
+        default="auto",
         metavar="NAME",
-        help="the common light: gradients (default), location, hash-grid (needs torch), pix2pix (the "
-        "trained model on each tile); a --reference overrides it",
+        help="the common light: series (the trained model and what all tiles hold over it; the default up "
+        "to 25 tiles), gradients (the default of more), location, hash-grid (needs torch), pix2pix (the "
+        "model on each tile); a --reference overrides it",
     )
     add_net(parser)
     add_measured(parser)
