@@ -1,6 +1,14 @@
 """What the model xray reaches beside what is asked for: the table of docs/xray.md, and a card's words."""
 
-__all__ = ["acceptance", "mosaics", "mosaics_each", "on_measured", "own_references", "quality_for_card"]
+__all__ = [
+    "acceptance",
+    "mosaics",
+    "mosaics_each",
+    "on_measured",
+    "own_references",
+    "quality_for_card",
+    "small_mosaics",
+]
 
 import re
 from collections.abc import Mapping
@@ -230,6 +238,34 @@ def mosaics(facts: Facts) -> str:
             for figure in ("density_error", "seam", "bias")
         )
         lines.append(f"| {name} | {psnr} | {' | '.join(others)} |")
+    return "\n".join(lines)
+
+
+def small_mosaics(facts: Facts) -> str:
+    """Mosaics of few tiles by the estimator of their light: PSNR, and optical density and seams of two."""
+    figures = facts["figures"]
+    sides = sorted({int(name.split("x")[0]) for name in figures})
+    names = {
+        "location": "`location`",
+        "pix2pix": "`pix2pix`",
+        "gradients": "`gradients`",
+        "series": "**`series`**",
+        "exact": "true light",
+    }
+    two = ("gradients", "series")
+    lines = [
+        f"| tiles | PSNR, dB: {' | '.join(names.values())} | optical density, `gradients` → `series` "
+        "| seams |",
+        "|---" * (len(names) + 3) + "|",
+    ]
+    for side in sides:
+        rows = {name: figures[f"{side}x{side}_{name}"] for name in names}
+        cells = [f"{side}×{side}", *(f"{row['psnr']['mean']:.1f}" for row in rows.values())]
+        cells += [
+            " → ".join(f"{rows[name][figure]['mean']:.3f}" for name in two)
+            for figure in ("density_error", "seam")
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

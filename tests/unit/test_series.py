@@ -6,6 +6,7 @@ import pytest
 from relume.degrade.illumination import VALIDATION, Simulator
 from relume.errors import UsageError
 from relume.tasks.background import BackgroundNet
+from relume.tasks.correct import apart
 from relume.tasks.series import LEAST, Series, series
 from relume.tasks.series_drift import Drift, drift
 from relume.tasks.xray import correct, estimate_background, find_method
@@ -248,3 +249,9 @@ def test_a_smooth_sample_that_looks_empty_does_not_move_what_the_series_knows(
         tilt = np.exp(np.linspace(-lean, lean, 64)[:, None])
         monkeypatch.setattr("relume.tasks.background.evened", lambda light, field, tilt=tilt: field * tilt)
         np.testing.assert_allclose(find(lights[1], 1).field, plain * tilt if moved else plain)
+
+
+def test_of_large_frames_fewer_are_taken() -> None:
+    assert apart(64, (1024, 1024)) == 1 and apart(65, (512, 512)) == 2
+    assert apart(64, (2048, 2048)) == 4 and apart(961, (2048, 2048)) == 61
+    assert apart(24, (8192, 8192)) == 2 and apart(0, ()) == 1

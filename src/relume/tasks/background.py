@@ -265,23 +265,23 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
             blake2b(repr((one.shape, one.dtype)).encode() + one.tobytes()).digest() for one in seen
         )
         if key not in kept:
-            # What is dark over half its size shows the net nothing; the light of the others divides it too.
-            mended = [filled(off.mended(one).counts) for one in references]
-            lit = [i for i, light in enumerate(mended) if np.median(light) > 0]
-            if len(lit) < LEAST <= len(references):
+            levels, fields, errors, when = [], [], [], []
+            for one, place in zip(references, places, strict=True):
+                light = filled(off.mended(one).counts)
+                if not np.median(light) > 0:
+                    continue  # dark over half its size it shows the net nothing; the others' light divides it
+                answer = net(with_glare(light, off.glare), glare=off.glare)
+                levels.append(np.log(np.maximum(light, _FLOOR * np.median(light)), dtype=np.float32))
+                fields.append(np.log(answer.field, dtype=np.float32))
+                errors.append(told_slowly(net, answer).astype(np.float32))
+                when.append(place)
+            if len(when) < LEAST <= len(references):
                 raise UsageError(
-                    f"{len(references) - len(lit)} of {len(references)} images of the series are dark over "
+                    f"{len(references) - len(when)} of {len(references)} images of the series are dark over "
                     f"half their size, and {LEAST} others are needed; is the dark level right?"
                 )
-            lights = [mended[i] for i in lit]
-            answers = [net(with_glare(light, off.glare), glare=off.glare) for light in lights]
-            levels = [np.log(np.maximum(light, _FLOOR * np.median(light))) for light in lights]
-            fields, errors = (
-                [np.log(each.field) for each in answers],
-                [told_slowly(net, each) for each in answers],
-            )
             kept.clear()
-            kept[key] = series(levels, fields, errors, [places[i] for i in lit])
+            kept[key] = series(levels, fields, errors, when)
         return kept[key]
 
     def start(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Find:

@@ -10,11 +10,13 @@ otherwise from the brightest part of the image itself, which is a guess. Nothing
 __all__ = [
     "PERCENTILE",
     "SPREAD",
-    "TILES",
     "Corrected",
+    "Ready",
+    "apart",
     "brightest",
     "correct",
     "gauge",
+    "prepared",
     "thickness",
 ]
 
@@ -28,7 +30,7 @@ from relume.background import corrected, filled, lone, noise, optical_density, w
 from relume.bench.transmission import smoothed
 from relume.errors import UsageError
 
-from .background import Method, place_among
+from .background import Find, Method, place_among
 
 Frame = npt.NDArray[np.float32]
 Image = npt.NDArray[np.floating] | npt.NDArray[np.integer]
@@ -36,8 +38,8 @@ Image = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 PERCENTILE = 95
 """Of the light over the background, blurred by 4 pixels: what is taken for empty where no reference tells."""
 
-TILES = 64
-"""As many frames of a series as a common background needs; more cost memory."""
+_TILES, _FEWEST = 64, 12  # frames of a series: more than a common background needs, and fewer than that
+_PIXELS = 2**26  # of them together, or memory is spent
 
 SPREAD = {
     "none": 0.190,
@@ -68,6 +70,15 @@ class Corrected(NamedTuple):
     glare: float = 0.0
 
 
+class Ready(NamedTuple):
+    """The way from an image to its background, the outliers of the references (flattened), which dividing
+    takes off, and the counts of an empty field where a reference tells them."""
+
+    find: Find
+    bright: npt.NDArray[np.intp] | None
+    known: float | None
+
+
 def gauge(name: str) -> str:
     """What fixes the factor that a method leaves free, in words."""
     if name == "flat":
@@ -83,6 +94,7 @@ def correct(
     references: Sequence[Image] = (),
     scale: float = 1.0,
     places: Sequence[float] | None = None,
+    ready: Ready | None = None,
     uncertainty: bool = False,
     blank: Callable[[int, UsageError], None] | None = None,
 ) -> Iterator[Corrected]:
@@ -94,10 +106,12 @@ def correct(
             and the glare off references.
         dark: what the detector gives without light, a number or (H,W).
         references: with the dark level in them: flat frames, or the tiles of the series, as ``method.takes``
-            says. Of more than 64 tiles, 64 are taken; those without light are left out.
+            says. Of more than 64 tiles (16 of 2048² pixels) so many are taken, evenly; those without light
+            are left out.
         scale: exposure of the images over that of the flats.
         places: where among the tiles each image was taken, 0 with the first, 0.5 between that and the second:
             light drifts. Not needed for an image that is one of them.
+        ready: what :func:`prepared` made of the references, where they serve many calls.
         uncertainty: whether ``sigma`` is made: photon noise of the image, measured in it, the error of
             the background and that of the glare, taken as independent. A learned method tells that of the
             background at every pixel; of the others it is what the method shows on simulated images
@@ -109,22 +123,8 @@ def correct(
         UsageError: references are missing or of another size, or an image is dark; the image is named by its
             number from 1 on.
     """
-    every = max(1, -(-len(references) // TILES)) if method.takes == "tiles" else 1
-    chosen = references[::every]
-    for one in chosen:
-        if np.ndim(dark) and np.shape(one) != np.shape(dark):
-            raise UsageError(f"a reference is of size {np.shape(one)}, the dark level of {np.shape(dark)}")
-    counted = [np.asarray(reference, np.float64) - dark for reference in chosen]
-    lit = [i for i, one in enumerate(counted) if _lit(one)]
     off = method.artefacts
-    light = [off.unveiled(counted[i]) for i in lit]
-    if len(references) and not light:
-        raise UsageError("no reference holds light; is the dark level right?")
-    find = method.ready(light, [i * every for i in lit])
-    # A pixel that shines in the reference too is divided by it; one with a larger gain only seems to.
-    shared = off.outliers and method.takes == "flats" and light
-    bright = lone(np.mean(light, axis=0)) if shared else None
-    known = scale * _middle(light) if method.name == "flat" and light else None
+    find, bright, known = prepared(method, references, dark, scale) if ready is None else ready
     for number, image in enumerate(images):
         counts = np.asarray(image, np.float64) - dark
         try:
@@ -161,6 +161,36 @@ def correct(
         yield Corrected(t, found.field.astype(np.float32), level, sigma, len(outliers), share)
 
 
+def prepared(
+    method: Method, references: Sequence[Image], dark: Image | float = 0.0, scale: float = 1.0
+) -> Ready:
+    """What need not be done again for every image; the arguments are those of :func:`correct`.
+
+    Raises:
+        UsageError: references are missing or of another size.
+    """
+    off = method.artefacts
+    tiles = method.takes == "tiles" and len(references) > 0
+    every = apart(len(references), np.shape(references[0])) if tiles else 1
+    chosen = references[::every]
+    for one in chosen:
+        if np.ndim(dark) and np.shape(one) != np.shape(dark):
+            raise UsageError(f"a reference is of size {np.shape(one)}, the dark level of {np.shape(dark)}")
+    light, among = [], []
+    for number, one in enumerate(chosen):
+        counted = np.asarray(one, np.float64) - dark
+        if _lit(counted):
+            light.append(off.unveiled(counted))
+            among.append(number * every)
+    if len(references) and not light:
+        raise UsageError("no reference holds light; is the dark level right?")
+    # A pixel that shines in the reference too is divided by it; one with a larger gain only seems to.
+    shared = off.outliers and method.takes == "flats" and light
+    bright = lone(np.mean(light, axis=0)) if shared else None
+    known = scale * _middle(light) if method.name == "flat" and light else None
+    return Ready(method.ready(light, among), bright, known)
+
+
 def _of_glare(
     deviation: float,
     light: npt.NDArray[np.float64],
@@ -175,6 +205,13 @@ def _of_glare(
     return np.asarray(deviation * (veil / field - t * whole), np.float64)
 
 
+def apart(frames: int, size: tuple[int, ...]) -> int:
+    """Every how manieth of so many frames (H,W) is taken for a common background: 64 or fewer, and of frames
+    above 1024² pixels so many that they have no more together, 12 at the least."""
+    most = min(_TILES, max(_FEWEST, _PIXELS // max(1, int(np.prod(size)))))
+    return max(1, -(-frames // most))
+
+
 _CLEAR = 3  # what is this many times the noise of a pixel is light
 
 
@@ -183,9 +220,9 @@ def _lit(counts: npt.NDArray[np.float64]) -> bool:
     finite = counts[np.isfinite(counts)]
     if not finite.size:
         return False
-    apart = np.abs(np.diff(counts, axis=-1)) if counts.shape[-1] > 1 else np.zeros(1)
-    apart = apart[np.isfinite(apart)]
-    spread = 1.4826 * float(np.median(apart)) / np.sqrt(2) if apart.size else 0.0
+    steps = np.abs(np.diff(counts, axis=-1)) if counts.shape[-1] > 1 else np.zeros(1)
+    steps = steps[np.isfinite(steps)]
+    spread = 1.4826 * float(np.median(steps)) / np.sqrt(2) if steps.size else 0.0
     return bool(np.percentile(finite, PERCENTILE) > _CLEAR * spread)
 
 

@@ -30,7 +30,7 @@ from relume.files import make_folder
 if TYPE_CHECKING:
     from relume.scan import Scan
     from relume.tasks.background import Method
-    from relume.tasks.correct import Corrected
+    from relume.tasks.correct import Corrected, Ready
     from relume.tasks.xray_report import Shown
 
 _EPILOG = """\
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console.of(args)
     scans, failed = _opened(jobs, method, args)
     blank: list[str] = []
-    tiles = _series(scans) if method.needs == "tiles" else dict.fromkeys(scans, _Tiles([], None))
+    tiles = _series(scans) if method.needs == "tiles" else dict.fromkeys(scans, _Tiles([], None, {}))
     shown: list[Shown] = []
     progress = Progress(len(scans), console)
     for source, scan in scans.items():
@@ -183,19 +183,35 @@ def _uses_flats(method: "Method", args: argparse.Namespace) -> bool:
 
 
 class _Tiles(NamedTuple):
-    """Frames of all inputs, and where among them those of one input were taken."""
+    """Frames of all inputs, where among them those of one input were taken, and what was made of them all,
+    by the dark level."""
 
     frames: list[Any]
     places: list[float] | None
+    made: "dict[bytes, Ready]"
+
+    def ready(self, method: "Method", dark: Any) -> "Ready | None":
+        """What serves every file of the size of these frames."""
+        import numpy as np
+
+        from relume.tasks.correct import prepared
+
+        if self.places is None:
+            return None
+        key = np.asarray(dark, np.float64).tobytes()
+        if key not in self.made:
+            self.made.clear()
+            self.made[key] = prepared(method, self.frames, dark)
+        return self.made[key]
 
 
 def _series(scans: "dict[Path, Scan]") -> dict[Path, _Tiles]:
-    """Frames of all inputs of the commonest size, evenly chosen, 64 at most.
+    """Frames of all inputs of the commonest size, evenly chosen.
 
     Raises:
         UsageError: fewer than three: what is common could not be told from what is sample.
     """
-    from relume.tasks.correct import TILES
+    from relume.tasks.correct import apart
 
     sizes = [scan.frames.size for scan in scans.values()]
     size = max(set(sizes), key=sizes.count) if sizes else None
@@ -203,12 +219,13 @@ def _series(scans: "dict[Path, Scan]") -> dict[Path, _Tiles]:
     frames = [(source, i) for source, scan in alike.items() for i in range(len(scan.frames))]
     if len(frames) < 3:
         raise UsageError("the method needs a series of three frames or more; give them all as RAW")
-    every = -(-len(frames) // TILES)
+    every = apart(len(frames), size or ())
     places: dict[Path, list[float]] = {source: [] for source in alike}
     for number, (source, _) in enumerate(frames):
         places[source].append(number / every)
     chosen = [alike[source].frames[i] for source, i in frames[::every]]
-    return {source: _Tiles(chosen, places.get(source)) for source in scans}
+    made: dict[bytes, Ready] = {}
+    return {source: _Tiles(chosen, places.get(source), made) for source in scans}
 
 
 def _one(
@@ -247,6 +264,7 @@ def _one(
         references=references or tiles.frames,
         scale=scan.flat_scale,
         places=tiles.places,
+        ready=tiles.ready(method, dark),
         uncertainty=args.uncertainty,
         blank=without_light if len(scan.frames) > 1 else None,
     )
