@@ -102,6 +102,11 @@ def run(args: argparse.Namespace) -> int:
     scans, failed = _opened(jobs, method, args)
     blank: list[str] = []
     tiles = _series(scans) if method.needs == "tiles" else dict.fromkeys(scans, _Tiles([], None, {}))
+    if method.name == "pix2pix" and (count := sum(len(scan.frames) for scan in scans.values())) >= 3:
+        console.note(
+            f"each of {count} frames is taken alone; of one session, and of another part of the sample each, "
+            "--method series knows their light better"
+        )
     shown: list[Shown] = []
     progress = Progress(len(scans), console)
     for source, scan in scans.items():
