@@ -30,7 +30,7 @@ from relume.mosaic.fuse import Canvas, bands, canvas, laid
 from relume.mosaic.looks import Looks
 from relume.scan import Scan
 
-from .background import Method
+from .background import SERIES, Method
 from .correct import correct
 from .mosaic_field import common_field
 from .xray import flat_fielded
@@ -79,7 +79,12 @@ def compare(methods: Sequence[Method], found: Situation) -> dict[str, dict[str, 
         references = choices[method.needs]
         dark = found.shots["mixed"].dark
         raws = [shot.raw for shot in found.shots.values()]
-        done = correct(raws, method=method, dark=dark, references=references, uncertainty=True)
+        how: dict[str, Any] = {"method": method, "dark": dark, "uncertainty": True}
+        if method.name == SERIES:  # of the image: it is one of them, the first
+            each = [[raw, *references] for raw in raws]
+            done = [next(correct([way[0]], references=way, **how)) for way in each]
+        else:
+            done = list(correct(raws, references=references, **how))
         figures[method.name] = _figures(dict(zip(found.shots, done, strict=True)), found.shots)
     return figures
 
