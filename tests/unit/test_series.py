@@ -12,6 +12,7 @@ from relume.tasks.series_drift import Drift, drift
 from relume.tasks.xray import correct, estimate_background, find_method
 
 SIZE = 96
+QUIET = np.full((SIZE, SIZE), 0.01)
 
 
 def _smooth(rng: np.random.Generator, scale: float) -> np.ndarray:
@@ -37,7 +38,7 @@ def _drawn(count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray], lis
 
 
 def _of(levels: list[np.ndarray], answers: list[np.ndarray]) -> Series:
-    return series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * len(levels))
+    return series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * len(levels), [QUIET] * len(levels))
 
 
 def _off(found: np.ndarray, light: np.ndarray) -> float:
@@ -53,7 +54,8 @@ def test_what_all_images_hold_is_found_and_their_samples_are_not() -> None:
         found = _of(levels, answers)
         errors.append(_off(found.field, light) / alone)
         reached = np.abs((found.field - found.field.mean()) - (light - light.mean()))
-        assert 0.8 < np.mean(reached < 1.645 * found.sigma) <= 1
+        assert np.mean(reached < 1.645 * found.sigma) > 0.85
+        assert np.sqrt(np.mean(found.sigma**2)) < 2.5 * np.sqrt(np.mean(reached**2))  # nor is it too wide
     assert errors[0] < 0.9 and errors[1] < 0.6 and errors[2] < 1 / 3
     assert errors == sorted(errors, reverse=True)
 
@@ -99,8 +101,37 @@ def test_an_answer_that_is_wrong_counts_little_whether_it_says_so_or_not() -> No
     lean = 0.3 * np.linspace(-1, 1, SIZE)[:, None] * np.ones((SIZE, SIZE))
     misled = [answers[0] + lean, *answers[1:]]
     errors = [np.full((SIZE, SIZE), 0.3 if i == 0 else 0.02) for i in range(4)]
-    for found in (series(levels, misled, errors), _of(levels, misled)):
+    for found in (series(levels, misled, errors, [QUIET] * 4), _of(levels, misled)):
         assert _off(found.field, light) < 0.4 * lean.std() / 4
+
+
+@pytest.mark.parametrize("value", [-4.0, 2.0])
+def test_a_part_in_which_one_image_has_seen_nothing_says_nothing(value: float) -> None:
+    """Blocked or saturated: constant, so quieter than any image that has seen something."""
+    light, levels, answers = _drawn(16)
+    part = np.s_[30:66, 30:66]
+    noises = [QUIET] * 16
+    whole = _of(levels, answers).field - light
+    levels[5] = levels[5].copy()
+    levels[5][part] = value
+    if value < 0:  # it is known to be blocked
+        noises[5] = QUIET.copy()
+        noises[5][part] = 1
+    found = series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * 16, noises)
+    off = found.field - light
+    inner = np.s_[36:60, 36:60]
+    assert np.std(off[inner]) < 1.5 * np.std(whole[inner])
+    assert np.mean(np.abs(off - off.mean())[inner] < 1.645 * found.sigma[inner]) > 0.8
+
+
+def test_a_loud_zone_does_not_hide_the_pattern_elsewhere() -> None:
+    light, levels, answers = _drawn(16)
+    rng = np.random.default_rng(5)
+    loud = [level.copy() for level in levels]
+    for level in loud:
+        level[:48, :48] += rng.normal(0, 1, (48, 48))
+    quiet, found = _of(levels, answers).field - light, _of(loud, answers).field - light
+    assert np.std(found[56:, 56:]) < 1.3 * np.std(quiet[56:, 56:])
 
 
 # --- light that drifts -----------------------------------------------------------------------------------
@@ -185,8 +216,8 @@ def test_a_session_is_corrected_better_together(net: BackgroundNet) -> None:
                 if name == "series":
                     assert found.sigma is not None
                     within.append(np.mean(np.abs(off - np.median(off)) < 1.645 * found.sigma[valid]))
-    assert np.mean(together) < 0.8 * np.mean(alone)
-    assert 0.7 < np.mean(within) <= 1
+    assert np.mean(together) < 0.6 * np.mean(alone)
+    assert 0.7 < np.mean(within) < 0.999
 
 
 def test_the_net_is_asked_once_an_image_however_many_files_there_are(
@@ -255,3 +286,46 @@ def test_of_large_frames_fewer_are_taken() -> None:
     assert apart(64, (1024, 1024)) == 1 and apart(65, (512, 512)) == 2
     assert apart(64, (2048, 2048)) == 4 and apart(961, (2048, 2048)) == 61
     assert apart(24, (8192, 8192)) == 2 and apart(0, ()) == 1
+
+
+def test_what_is_dark_unmeasured_or_hot_in_an_image_spoils_no_other(net: BackgroundNet) -> None:
+    shots = [Simulator(VALIDATION[0], 64).shot(i) for i in range(6)]
+    raws, dark = [np.asarray(shot.raw, np.float64) for shot in shots], shots[0].dark
+    method = find_method("series", net=net)
+
+    def background(images: list[np.ndarray]) -> np.ndarray:
+        done = correct(images, method=method, dark=dark, references=images, blank=lambda n, e: None)
+        return np.log(next(done).background)
+
+    usual = background(raws)
+    hurt = [raw.copy() for raw in raws]
+    hurt[2][:, :50] = dark[:, :50] if np.ndim(dark) else dark  # dark over half its size
+    hurt[3][10:14, 20:24] = np.nan
+    hurt[4][:] = dark  # nothing but the dark level
+    hurt[5][40, 40] *= 8
+    assert np.std(background(hurt) - usual) < 0.02
+    dim = [hurt[2]] * 3 + raws[:2]
+    with pytest.raises(UsageError, match="3 of 5 images of the series are dark"):
+        background(dim)
+
+
+def test_another_way_with_what_the_camera_adds_is_another_series(net: BackgroundNet) -> None:
+    from relume.background import NO_ARTEFACTS
+
+    shots = [Simulator(VALIDATION[0], 64).shot(i) for i in range(3)]
+    lights = [shot.raw - shot.dark for shot in shots]
+    for light in lights:
+        light[20, 30] *= 6
+    method = find_method("series", net=net)
+    mended = method.ready(lights)(lights[0]).field
+    kept = method._replace(artefacts=NO_ARTEFACTS).ready(lights)(lights[0]).field
+    assert kept[20, 30] > 1.2 * mended[20, 30]
+
+
+def test_images_of_several_sizes_are_refused_with_their_sizes() -> None:
+    one, other = np.ones((32, 32)), np.ones((30, 32))
+    for images in ((one, [one, one, other]), (np.ones((3, 32, 32)), [one] * 3)):
+        with pytest.raises(UsageError, match="of one size"):
+            estimate_background(images[0], "series", images[1])
+    with pytest.raises(UsageError, match="of one size"):
+        estimate_background(one, "series", [one] * 3, dark=other)

@@ -11,6 +11,7 @@ __all__ = [
     "estimate_background",
     "find_method",
     "find_net",
+    "noise_of",
     "place_among",
     "told_slowly",
 ]
@@ -33,6 +34,7 @@ from relume.background import (
     Estimator,
     evened,
     filled,
+    noise,
     with_glare,
     without_glare,
 )
@@ -227,8 +229,8 @@ def find_net(model: str | Path = "xray", engine: str = "auto", *, empty: bool = 
         return BackgroundNet(model, engine=engine, empty=empty)
     except BundleNotFound as error:
         raise BundleNotFound(
-            f"{NET} needs the model {model}, which is not installed (relume models lists what is); "
-            "without one: --method polynomial, or flat with a --reference; --field gradients"
+            f"{NET} and {SERIES} need the model {model}, which is not installed (relume models lists what "
+            "is); without one: --method polynomial, or flat with a --reference; --field gradients"
         ) from error
 
 
@@ -261,17 +263,19 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
 
     def found(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Series:
         seen = (*references, np.asarray(places))
-        key = b"".join(
-            blake2b(repr((one.shape, one.dtype)).encode() + one.tobytes()).digest() for one in seen
-        )
+        told = (repr((one.shape, one.dtype, off)).encode() for one in seen)
+        key = b"".join(blake2b(how + one.tobytes()).digest() for how, one in zip(told, seen, strict=True))
         if key not in kept:
-            levels, fields, errors, when = [], [], [], []
+            levels, fields, errors, noises, when = [], [], [], [], []
             for one, place in zip(references, places, strict=True):
                 light = filled(off.mended(one).counts)
                 if not np.median(light) > 0:
                     continue  # dark over half its size it shows the net nothing; the others' light divides it
                 answer = net(with_glare(light, off.glare), glare=off.glare)
-                levels.append(np.log(np.maximum(light, _FLOOR * np.median(light)), dtype=np.float32))
+                floor = _FLOOR * np.median(light)
+                level = np.log(np.maximum(light, floor), dtype=np.float32)
+                levels.append(level)
+                noises.append(noise_of(light, floor))
                 fields.append(np.log(answer.field, dtype=np.float32))
                 errors.append(told_slowly(net, answer).astype(np.float32))
                 when.append(place)
@@ -281,7 +285,7 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
                     f"half their size, and {LEAST} others are needed; is the dark level right?"
                 )
             kept.clear()
-            kept[key] = series(levels, fields, errors, when)
+            kept[key] = series(levels, fields, errors, noises, when)
         return kept[key]
 
     def start(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Find:
@@ -302,10 +306,17 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
     return Method(SERIES, "tiles", "tiles", start, net.bundle, artefacts)
 
 
+def noise_of(light: Image, floor: float) -> npt.NDArray[np.float32]:
+    """The standard deviation (H,W) of the noise of ln counts, 1 where they are at ``floor`` or below."""
+    spread = noise(light) / np.maximum(light, floor)
+    return np.where(light > floor, np.minimum(spread, 1), 1).astype(np.float32)
+
+
 def told_slowly(net: BackgroundNet, answer: Background) -> Image:
     """The standard error (H,W) of an answer's ln B, but for what the grid cannot show: a series holds it."""
     assert answer.sigma is not None
-    fine = net.error["unknown" if net.fixed is None else "known"]["fine"]
+    known = net.fixed is not None and net.fixed.shape == answer.sigma.shape
+    fine = net.error["known" if known else "unknown"]["fine"]
     return np.asarray(np.sqrt(np.maximum(answer.sigma**2 - fine**2, 0)))
 
 
@@ -328,13 +339,17 @@ def estimate_background(
             the instrument. ``series`` needs three images of the session or more, in the order in which they
             were taken, this one among them or not.
         dark: the dark level in counts, taken off the image and the references.
-        net: for ``pix2pix``, so that a model is loaded once for many images; the model ``xray`` without.
+        net: for ``pix2pix`` and ``series``, so that a model is loaded once for many images; the model
+            ``xray`` without. Of a series :func:`~relume.tasks.correct.correct` asks it once an image.
         artefacts: what the camera adds, as :func:`find_method` has it.
 
     Raises:
         UsageError: there is no such method, or the image or the references are not as they have to be.
-        BundleNotFound: ``pix2pix`` is asked for and the model is not there.
+        BundleNotFound: the model of a learned method is not there.
     """
+    sizes = {np.shape(one) for one in (image, *references, *([dark] if np.ndim(dark) else []))}
+    if np.ndim(image) != 2 or len(sizes) > 1:
+        raise UsageError(f"image, references and dark level are (H, W) of one size, not {sorted(sizes)}")
     found = find_method(method, net=net, artefacts=artefacts)
     off = found.artefacts
     lights = [off.unveiled(np.asarray(reference, np.float64) - dark) for reference in references]

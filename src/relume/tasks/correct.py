@@ -106,8 +106,8 @@ def correct(
             and the glare off references.
         dark: what the detector gives without light, a number or (H,W).
         references: with the dark level in them: flat frames, or the tiles of the series, as ``method.takes``
-            says. Of more than 64 tiles (16 of 2048² pixels) so many are taken, evenly; those without light
-            are left out.
+            says. Of more than 64 tiles (16 of 2048² pixels) every second, third, … is taken; those without
+            light are left out.
         scale: exposure of the images over that of the flats.
         places: where among the tiles each image was taken, 0 with the first, 0.5 between that and the second:
             light drifts. Not needed for an image that is one of them.

@@ -15,7 +15,7 @@ from relume.mosaic import FIELDS as CLASSICAL
 from relume.mosaic.fields import Common
 from relume.mosaic.looks import Field, Level
 
-from .background import NET, SERIES, BackgroundNet, find_net, told_slowly
+from .background import NET, SERIES, BackgroundNet, find_net, noise_of, told_slowly
 from .series import LEAST, agreed, series
 
 AUTO = "auto"
@@ -26,6 +26,7 @@ FEW = 16
 """Tiles up to which ``auto`` is ``series``; of more, ``gradients``: from 25 on they are as good in simulated
 mosaics, and cost nothing."""
 
+_FLOOR = 0.0201  # of a tile's median: what is darker was raised to .02 when it was read
 _MOST = 64  # tiles that a net is asked about for a series: more add little to their mean
 
 
@@ -75,7 +76,7 @@ def series_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:
     two tiles it is the net's answers alone. ``glare`` is what was taken off the tiles."""
 
     def common(level: Level, count: int, shape: tuple[int, int]) -> Field:
-        levels, answers, errors = [], [], []
+        levels, answers, errors, noises = [], [], [], []
         for number in range(0, count, -(-count // _MOST)):
             look = np.asarray(level(number), np.float32)
             look = look - np.median(look)
@@ -83,11 +84,12 @@ def series_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:
                 with_glare(np.exp(look.astype(np.float64)), glare), glare=glare
             )  # it takes it off itself
             levels.append(look)
+            noises.append(noise_of(np.exp(look.astype(np.float64)), _FLOOR))
             answers.append(np.log(found.field).astype(np.float32))
             errors.append(told_slowly(net, found).astype(np.float32))
         if count < LEAST:
             return np.asarray(agreed(answers, errors), np.float64)
-        return series(levels, answers, errors).field
+        return series(levels, answers, errors, noises).field
 
     return common
 

@@ -34,6 +34,8 @@ _AREA = 8  # cells of its band along a side over which an image is quiet or not
 _COARSEST = 16  # cells along the shorter side of the slowest band; what is slower is the net's alone
 _OWN = 2.0  # over the number of images: the share of an image's own power beside that of what it is off
 _SHARED = 0.05  # of the variance of the net's error, what all images of a session have alike
+_LOUD = 30.0  # times the median of the variance: where the pattern is not looked for
+_WHITE = 0.25  # of the variance of white noise, what a band has at least, on its own grid
 _FLOOR = 1e-8
 _DEGREE = 2
 Plane = npt.NDArray[np.float32]
@@ -57,6 +59,7 @@ def series(
     levels: Sequence[npt.NDArray[np.floating]],
     answers: Sequence[npt.NDArray[np.floating]],
     errors: Sequence[npt.NDArray[np.floating]],
+    noises: Sequence[npt.NDArray[np.floating]],
     places: Sequence[float] | None = None,
 ) -> Series:
     """The field that images have in common, and how it drifts.
@@ -65,6 +68,7 @@ def series(
         levels: ln counts (H,W) of each, without outliers and glare, finite everywhere.
         answers: what the net takes for ln B of each (H,W).
         errors: its standard error (H,W), without that of what is finer than the net can show.
+        noises: the standard deviation of the noise of ``levels`` (H,W); 1 where nothing was measured.
         places: when each was taken, in any unit, rising; evenly, if not told.
 
     Raises:
@@ -77,7 +81,7 @@ def series(
     told = _told(errors)
     own, mean, weights = _agreed(answers, told)
     left = [list(_bands(_over(level, each, mean))) for level, each in zip(levels, own, strict=True)]
-    missed, variance = _common(left)
+    missed, variance = _common(left, [np.asarray(np.square(noise), np.float32) for noise in noises])
     field = np.asarray(mean + missed, np.float64)
     whole = np.sum(weights, axis=0)
     alone = np.sum([w**2 * t for w, t in zip(weights, told, strict=True)], axis=0) / whole**2
@@ -102,8 +106,8 @@ def _agreed(
 
     .. math:: m = \frac{\sum_i w_i (a_i - c_i)}{\sum_i w_i}, \qquad \sum_r w_i (a_i - c_i - m) = 0
 
-    Weights are by the variance that an answer tells, and, the more so the more there are, by what it is off
-    the mean in that part of the frame: a net that is misled by a sample does not always say so.
+    Weights are by the variance that an answer tells and, of three and more, by what it is off the mean in
+    that part of the frame: a net that is misled by a sample does not always say so.
     """
     count = len(answers)
     own = [np.asarray(answer - np.mean(answer), np.float32) for answer in answers]
@@ -148,16 +152,18 @@ def _bands(x: Plane) -> Iterator[Plane]:
         x = low
 
 
-def _common(images: list[list[Plane]]) -> tuple[Field, Field]:
-    r"""What all images hold, of bands of what is left in each, and its variance (H,W).
+def _common(images: list[list[Plane]], noises: list[Plane]) -> tuple[Field, Field]:
+    r"""What all images hold, of bands of what is left in each, and its variance (H,W). ``noises`` are the
+    variances of pixels.
 
     .. math:: \hat P = \frac{\pi}{\pi + v}\,\frac{\sum_i p_i / s_i^2}{\sum_i 1 / s_i^2}, \qquad
         v = \Bigl(\sum_i 1 / s_i^2\Bigr)^{-1}
 
     s² is the mean square over 8×8 cells, at first of p itself and then of what it is off the estimate: where
     a sample has edges an image says little, where it is flat or empty much. Of few images the first counts
-    on, or one of them would be taken for the pattern. π, the mean square of the pattern in this band, is
-    what that of the estimate has beyond v.
+    on, or one of them would be taken for the pattern. No image is quieter than its noise: one that is has
+    seen nothing there. π, the mean square of the pattern in this band, is what that of the estimate has
+    beyond v, where v is not many times the usual.
     """
     count = len(images)
     kept, more = min(1.0, _OWN / count), count / (count - 1)
@@ -165,13 +171,14 @@ def _common(images: list[list[Plane]]) -> tuple[Field, Field]:
     spread: Plane = np.zeros((1, 1), np.float32)
     for band in reversed(range(len(images[0]))):
         parts = [image[band] for image in images]
-        own = [_power(part) for part in parts]
+        least = [_WHITE / 4**band * _resized(noise, parts[0].shape, "bilinear") for noise in noises]
+        own = [np.maximum(_power(part), low) for part, low in zip(parts, least, strict=True)]
         found, whole = _weighted(parts, own)
-        off = [more * _power(part - found) for part in parts]
+        off = [np.maximum(more * _power(p - found), low) for p, low in zip(parts, least, strict=True)]
         mixed = [kept * a + (1 - kept) * b for a, b in zip(own, off, strict=True)]
         found, whole = _weighted(parts, mixed)
         variance = 1 / whole
-        pattern = max(0.0, float(np.mean(found**2) - np.mean(variance)))
+        pattern = max(0.0, float(np.average(found**2 - variance, weights=whole > np.median(whole) / _LOUD)))
         share = pattern / (pattern + variance)
         total = np.asarray(_resized(total, found.shape) + share * found, np.float32)
         spread = np.asarray(_resized(spread, found.shape, "bilinear") + share * variance, np.float32)

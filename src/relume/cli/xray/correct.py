@@ -99,9 +99,16 @@ def run(args: argparse.Namespace) -> int:
     method = find_method(args.method, model=args.model, engine=args.engine, empty=not args.no_empty)
     method = method._replace(artefacts=artefacts_of(args, method.artefacts))
     console = Console.of(args)
+    if args.reference is not None and method.takes != "flats":
+        raise UsageError(
+            f"--method {method.name} takes no --reference; pix2pix, flat, stale-flat and eigen-flats do"
+        )
     scans, failed = _opened(jobs, method, args)
     blank: list[str] = []
-    tiles = _series(scans) if method.needs == "tiles" else dict.fromkeys(scans, _Tiles([], None, {}))
+    if failed and not scans:
+        return next(iter(failed.values())).exit_code
+    alone = _Tiles([], None, {})
+    tiles = _series(scans, args) if method.needs == "tiles" else dict.fromkeys(scans, alone)
     if method.name == "pix2pix" and (count := sum(len(scan.frames) for scan in scans.values())) >= 3:
         console.note(
             f"each of {count} frames is taken alone; of one session, and of another part of the sample each, "
@@ -188,30 +195,33 @@ def _uses_flats(method: "Method", args: argparse.Namespace) -> bool:
 
 
 class _Tiles(NamedTuple):
-    """Frames of all inputs, where among them those of one input were taken, and what was made of them all,
-    by the dark level."""
+    """Frames of all inputs less their dark level, where among them those of one input were taken, and, once
+    it is there, what was made of them all."""
 
     frames: list[Any]
     places: list[float] | None
-    made: "dict[bytes, Ready]"
+    made: "dict[str, Ready]"
 
-    def ready(self, method: "Method", dark: Any) -> "Ready | None":
-        """What serves every file of the size of these frames."""
-        import numpy as np
+    def ready(self, method: "Method", size: tuple[int, int]) -> "Ready | None":
+        """What serves every file.
 
+        Raises:
+            UsageError: its frames are of another size.
+        """
         from relume.tasks.correct import prepared
 
-        if self.places is None:
+        if not self.frames:
             return None
-        key = np.asarray(dark, np.float64).tobytes()
-        if key not in self.made:
-            self.made.clear()
-            self.made[key] = prepared(method, self.frames, dark)
-        return self.made[key]
+        if self.places is None:
+            here, there = ("×".join(map(str, reversed(each))) for each in (size, self.frames[0].shape))
+            raise UsageError(f"its frames are {here}, most of the others {there}: correct them apart")
+        if not self.made:
+            self.made[method.name] = prepared(method, self.frames)
+        return self.made[method.name]
 
 
-def _series(scans: "dict[Path, Scan]") -> dict[Path, _Tiles]:
-    """Frames of all inputs of the commonest size, evenly chosen.
+def _series(scans: "dict[Path, Scan]", args: argparse.Namespace) -> dict[Path, _Tiles]:
+    """Frames of all inputs of the commonest size, evenly chosen, each less the dark level of its own input.
 
     Raises:
         UsageError: fewer than three: what is common could not be told from what is sample.
@@ -223,13 +233,17 @@ def _series(scans: "dict[Path, Scan]") -> dict[Path, _Tiles]:
     alike = {source: scan for source, scan in scans.items() if scan.frames.size == size}
     frames = [(source, i) for source, scan in alike.items() for i in range(len(scan.frames))]
     if len(frames) < 3:
-        raise UsageError("the method needs a series of three frames or more; give them all as RAW")
+        raise UsageError(
+            f"the method needs a series of three frames or more of one size, not {len(frames)}; give them "
+            "all as RAW"
+        )
     every = apart(len(frames), size or ())
     places: dict[Path, list[float]] = {source: [] for source in alike}
     for number, (source, _) in enumerate(frames):
         places[source].append(number / every)
-    chosen = [alike[source].frames[i] for source, i in frames[::every]]
-    made: dict[bytes, Ready] = {}
+    darks = {source: dark_of(scan, args.dark) for source, scan in alike.items()}
+    chosen = [alike[source].frames[i] - darks[source] for source, i in frames[::every]]
+    made: dict[str, Ready] = {}
     return {source: _Tiles(chosen, places.get(source), made) for source in scans}
 
 
@@ -251,7 +265,7 @@ def _one(
 
     dark = dark_of(scan, args.dark)
     warn_dark(scan, dark, args)
-    if scan.flats is not None and method.takes == "flats" and not _uses_flats(method, args):
+    if scan.flats is not None and method.model is not None and not _uses_flats(method, args):
         Console.of(args).note(f"{scan.path.name}: its own reference is not used; --method flat divides by it")
     references = list(scan.flats) if scan.flats is not None and _uses_flats(method, args) else []
     empty: list[str] = []
@@ -266,10 +280,10 @@ def _one(
         scan.frames,
         method=method,
         dark=dark,
-        references=references or tiles.frames,
+        references=references,
         scale=scan.flat_scale,
         places=tiles.places,
-        ready=tiles.ready(method, dark),
+        ready=tiles.ready(method, scan.frames.size),
         uncertainty=args.uncertainty,
         blank=without_light if len(scan.frames) > 1 else None,
     )

@@ -21,9 +21,9 @@ _EPILOG = """\
 Sessions are those kept for tests: no model has seen them. psnr … loss are of a mixed sample after one factor
 is fitted; full-field: PSNR where the sample leaves no pixel empty; empty: slow error where there is no
 sample; slope: of optical density on a wedge; hallucination: how far the background changes with the sample;
-coverage: of 90 % intervals. pix2pix and mosaics take the expected glare and outliers off, as they do for any
-image; the classical methods do not. With RAW nobody does, and what its own --reference gives stands for the
-truth.
+coverage: of 90 % intervals. pix2pix, series and mosaics take the expected glare and outliers off, as they do
+for any image; the classical methods do not. A series is the image and 16 others. With RAW nobody does, and
+what its own --reference gives stands for the truth.
 """
 _FIRST = 200_000
 

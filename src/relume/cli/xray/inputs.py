@@ -49,8 +49,8 @@ def add_measured(parser: argparse.ArgumentParser) -> None:
 
 
 def add_net(parser: argparse.ArgumentParser) -> None:
-    """Which model pix2pix is, and what runs it."""
-    group = parser.add_argument_group("the model of pix2pix")
+    """Which model the learned methods run, and on what."""
+    group = parser.add_argument_group("the model of pix2pix and series")
     group.add_argument(
         "--model", default="xray", metavar="NAME|DIR", help="a model or its folder (default: xray)"
     )
