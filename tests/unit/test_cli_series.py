@@ -132,3 +132,13 @@ def test_many_frames_alone_are_told_of_the_series(
     assert _main("xray", "correct", *files, "-o", tmp_path / "o", "--dark", 0) == 0
     assert "--method series knows their light better" in "".join(capsys.readouterr())
     assert len(open_scan(tmp_path / "o" / "0.h5").frames) == 1
+
+
+def test_exposures_of_one_place_get_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    simulator = Simulator(VALIDATION[0], 96, kinds=("battery",))
+    scene = simulator.scene(0)
+    paths = [tmp_path / f"{i}.tif" for i in range(4)]
+    for number, path in enumerate(paths):
+        tifffile.imwrite(path, simulator.shot(number, scene=scene).raw)
+    assert _main("xray", "correct", *paths, "-o", tmp_path / "o", "--method", "series", "--dark", 1500) == 0
+    assert capsys.readouterr().err.count("look like exposures of one place") == 1

@@ -329,3 +329,13 @@ def test_images_of_several_sizes_are_refused_with_their_sizes() -> None:
             estimate_background(images[0], "series", images[1])
     with pytest.raises(UsageError, match="of one size"):
         estimate_background(one, "series", [one] * 3, dark=other)
+
+
+def test_exposures_of_one_place_are_told_from_a_series() -> None:
+    light, levels, answers = _drawn(6)
+    assert not _of(levels, answers).still
+    rng = np.random.default_rng(0)
+    again = [levels[0] + rng.normal(0, 0.01, light.shape) for _ in levels]
+    assert _of(again, answers).still
+    empty = [light + rng.normal(0, 0.01, light.shape) for _ in levels]
+    assert not series(empty, [light + 0.01 * one for one in answers], [QUIET] * 6, [QUIET] * 6).still

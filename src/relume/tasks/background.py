@@ -51,6 +51,10 @@ METHODS = (NET, SERIES, *ESTIMATORS)
 
 _FIXED = "fixed_map"
 _FLOOR = 0.02  # of an image's median: what is darker says nothing about the light
+_STILL = (
+    "the images of the series look like exposures of one place, and what they all show is divided out; "
+    "--method pix2pix takes each alone"
+)
 _BELIEVED = 1.25  # standard errors of a series by which empty parts of one image may move its light
 Image = npt.NDArray[np.floating]
 
@@ -60,13 +64,15 @@ class Background:
     """A background and what is known of its error.
 
     ``field`` is B (H,W) of median 1, ``sigma`` (H,W) the standard error of ln B, which is the relative error
-    of B; ``None`` where the method gives none. ``model`` is the hash of the bundle that was used.
+    of B; ``None`` where the method gives none. ``model`` is the hash of the bundle that was used, ``doubt``
+    what speaks against the answer, in words.
     """
 
     field: npt.NDArray[np.float64]
     sigma: npt.NDArray[np.float64] | None
     method: str
     model: str | None = None
+    doubt: str | None = None
 
 
 class BackgroundNet:
@@ -299,7 +305,8 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
             even = evened(off.unveiled(image), light) if net.empty else light
             # What looks empty in one image is not believed against what all of them tell.
             believed = np.std(np.log(even / light)) <= _BELIEVED * np.median(sigma)
-            return Background(even if believed else light, sigma, SERIES, net.bundle.hash)
+            doubt = _STILL if common.still else None
+            return Background(even if believed else light, sigma, SERIES, net.bundle.hash, doubt)
 
         return find
 

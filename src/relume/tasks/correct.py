@@ -60,7 +60,8 @@ tells its own.
 
 class Corrected(NamedTuple):
     """One image: ``transmission`` T and ``background`` B (H,W), ``level`` L in counts, ``sigma`` of T or
-    None; how many ``outliers`` were replaced, and the share of the mean that was taken off as ``glare``."""
+    None; how many ``outliers`` were replaced, and the share of the mean that was taken off as ``glare``;
+    ``doubt`` says what speaks against the background."""
 
     transmission: Frame
     background: Frame
@@ -68,6 +69,7 @@ class Corrected(NamedTuple):
     sigma: Frame | None
     outliers: int = 0
     glare: float = 0.0
+    doubt: str | None = None
 
 
 class Ready(NamedTuple):
@@ -158,7 +160,7 @@ def correct(
             if off.deviation:
                 variance += _of_glare(off.deviation, through / level, t, field, known is not None) ** 2
             sigma = np.sqrt(variance).astype(np.float32)
-        yield Corrected(t, found.field.astype(np.float32), level, sigma, len(outliers), share)
+        yield Corrected(t, found.field.astype(np.float32), level, sigma, len(outliers), share, found.doubt)
 
 
 def prepared(

@@ -116,10 +116,11 @@ def run(args: argparse.Namespace) -> int:
         )
     shown: list[Shown] = []
     progress = Progress(len(scans), console)
+    doubts: set[str] = set()
     for source, scan in scans.items():
         progress.begin(source.name)
         try:
-            shown += _one(scan, jobs[source], method, tiles[source], args, progress, blank)
+            shown += _one(scan, jobs[source], method, tiles[source], args, progress, blank, doubts)
             progress.end()
             console.note(f"{source} → {jobs[source]}  {method.name}, {len(scan.frames)} frames")
         except RelumeError as error:
@@ -127,6 +128,8 @@ def run(args: argparse.Namespace) -> int:
             failed[source] = error
             say(_named(source, error))
     progress.close()
+    for doubt in () if args.quiet else doubts:
+        say(f"note: {doubt}")
     if args.report is not None and shown:
         _report(shown, args)
         console.note(str(args.report))
@@ -255,8 +258,10 @@ def _one(
     args: argparse.Namespace,
     progress: Progress,
     blank: list[str],
+    doubts: set[str],
 ) -> "list[Shown]":
-    """Corrects the frames of one input, and keeps some of them to show. ``blank`` gets what is dark."""
+    """Corrects the frames of one input, and keeps some of them to show. ``blank`` gets what is dark, and
+    ``doubts`` what speaks against a background."""
     import numpy as np
 
     from relume.scan import Provenance, write
@@ -295,6 +300,7 @@ def _one(
     def frames() -> Iterator[Any]:
         for number, one in enumerate(found):
             levels[number] = one.level
+            doubts.update(filter(None, [one.doubt]))
             outliers[number] = one.outliers
             glare[number] = one.glare if np.isfinite(one.level) else np.nan
             if number % every == 0 and args.report is not None and np.isfinite(one.level):
