@@ -34,7 +34,7 @@ _AREA = 8  # cells of its band along a side over which an image is quiet or not
 _COARSEST = 16  # cells along the shorter side of the slowest band; what is slower is the net's alone
 _OWN = 2.0  # over the number of images: the share of an image's own power beside that of what it is off
 _SHARED = 0.05  # of the variance of the net's error, what all images of a session have alike
-_LOUD = 1000.0  # times the median of the variance: where the pattern is not looked for
+_LOUD = 300.0  # times the median of the variance: where the pattern is not looked for
 _WHITE = 0.25  # of the variance of white noise, what a band has at least, on its own grid
 _STILL, _LARGE = (
     0.5,
