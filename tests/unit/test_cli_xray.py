@@ -226,7 +226,7 @@ def test_a_mosaic_from_a_folder(tiles: Path, tmp_path: Path) -> None:
     how = provenance_of(out)
     assert how.parameters["open modes"] == 6 and len(how.checksums) == 10
     assert how.source[-1] == "dark.tif (dark)" and how.parameters["mode"] == "absorption"
-    assert how.parameters["common"] == "series" and how.parameters["reference"] == "none"
+    assert how.parameters["common"] == "gradients" and how.parameters["reference"] == "none"
     with library().File(out) as file:
         group = file["exchange"]
         t, sigma = group["data"][0], group["sigma"][0]

@@ -57,7 +57,7 @@ def add(subparsers: "Subparsers") -> None:
         default="auto",
         metavar="NAME",
         help="the common light: series (the trained model and what all tiles hold over it; the default up "
-        "to 16 tiles), gradients (the default of more), location, hash-grid (needs torch), pix2pix (the "
+        "to 8 tiles), gradients (the default of more), location, hash-grid (needs torch), pix2pix (the "
         "model on each tile); a --reference overrides it",
     )
     add_net(parser)
