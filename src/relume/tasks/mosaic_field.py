@@ -23,7 +23,7 @@ FIELDS = (SERIES, *CLASSICAL, NET)
 """Names of ``relume xray mosaic --field``, beside ``auto``."""
 
 FEW = 8
-"""Tiles up to which ``auto`` is ``series``; of more, ``gradients``: from 9 on their seams are the better ones,
+"""Tiles up to which ``auto`` is ``series``; of more, ``gradients``: from 9 on their seams are better,
 and they cost nothing."""
 
 _FLOOR = 0.0201  # of a tile's median: what is darker was raised to .02 when it was read
