@@ -23,6 +23,7 @@ from xray_table import (
     on_measured,
     own_references,
     quality_for_card,
+    small_mosaics,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -258,6 +259,7 @@ TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "acceptance": ("xray-acceptance", "docs/xray.md", acceptance),
     "own-references": ("xray-references", "docs/xray.md", own_references),
     "mosaics": ("xray-mosaics", "docs/xray.md", mosaics),
+    "small-mosaics": ("xray-small-mosaics", "docs/xray.md", small_mosaics),
     "mosaics-each": ("xray-mosaics", "docs/xray.md", mosaics_each),
     "on-measured": ("xray-measured", "docs/xray.md", on_measured),
 }
