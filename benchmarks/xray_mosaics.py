@@ -96,23 +96,41 @@ CONTENDERS: dict[str, Callable[[Mosaic, Sequence[Shot], Looks], Row]] = {
 }
 
 
-def main() -> None:
-    """Prints the means, and writes them if the machine is named."""
+def asked(description: str | None, quick: str) -> argparse.Namespace:
+    """The options of a benchmark on simulated mosaics."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sessions", type=int, default=12)
     parser.add_argument("--first", type=int, default=0, help="number of the first session")
     parser.add_argument("--lines", type=Path, help="keep each answer as a line of JSON, to go on from")
-    parser.add_argument("--quick", action="store_true", help="one mosaic of 4×4 tiles of 128²")
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--name", help="name of the machine: write a file of results")
     parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def answers(path: Path | None) -> list[dict[str, Any]]:
+    """The lines of a run before, but for one that was cut off."""
+    if path is None or not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def kept(path: Path | None, **line: Any) -> None:
+    """Adds a line."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def main() -> None:
+    """Prints the means, and writes them if the machine is named."""
+    args = asked(__doc__, "one mosaic of 4×4 tiles of 128²")
     side, size = (4, 128) if args.quick else (8, 512)
-    there: dict[tuple[str, int], Row] = {}
-    if args.lines is not None and args.lines.is_file():
-        kept = [json.loads(line) for line in args.lines.read_text().splitlines() if line.endswith("}")]
-        there = {(x["contender"], x["seed"]): x["figures"] for x in kept}
+    there: dict[tuple[str, int], Row] = {
+        (x["contender"], x["seed"]): x["figures"] for x in answers(args.lines)
+    }
     rows: dict[str, list[Row]] = {name: [] for name in CONTENDERS}
     drawn: list[dict[str, Any]] = []
     for seed in TEST[args.first :][: 1 if args.quick else args.sessions]:
@@ -126,10 +144,7 @@ def main() -> None:
                 shots = shots or list(mosaic)
                 looks = Looks([shot.raw for shot in shots], mosaic.simulator.session.detector.dark)
                 there[name, seed] = contender(mosaic, shots, looks)
-                if args.lines is not None:
-                    line = {"contender": name, "seed": seed, "figures": there[name, seed]}
-                    with args.lines.open("a") as file:
-                        file.write(json.dumps(line) + "\n")
+                kept(args.lines, contender=name, seed=seed, figures=there[name, seed])
             rows[name].append(there[name, seed])
             figures = {key: round(value, 4) for key, value in rows[name][-1].items()}
             print(seed, mosaic.sample.kind, contrast, name, figures, flush=True)

@@ -9,12 +9,9 @@ part sample. The last row is each tile over its own true light. About two minute
 
 __all__ = ["main"]
 
-import argparse
-import json
-from pathlib import Path
+from typing import Any
 
 from quality import filed
-from relume import __version__
 from relume.background import Artefacts
 from relume.degrade.illumination import TEST, Mosaic
 from relume.mosaic import Prior, Settings, solve
@@ -22,9 +19,8 @@ from relume.mosaic.looks import Looks
 from relume.tasks.mosaic_field import CommonField, common_field
 from relume.tasks.xray_eval import judge_mosaic
 from xray_acceptance import summed
-from xray_mosaics import Row, exact, spread
+from xray_mosaics import Row, answers, asked, exact, kept, spread
 
-HERE = Path(__file__).resolve().parent
 SIDES = (2, 3, 4, 6)
 FIELDS = ("gradients", "location", "series", "pix2pix")
 
@@ -43,22 +39,16 @@ def judged(mosaic: Mosaic, field: CommonField | None) -> Row:
 
 def main() -> None:
     """Prints the means, and writes them if the machine is named."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sessions", type=int, default=12)
-    parser.add_argument("--first", type=int, default=0, help="number of the first session")
-    parser.add_argument("--lines", type=Path, help="keep each answer as a line of JSON, to go on from")
-    parser.add_argument("--quick", action="store_true", help="one session, 2×2 tiles of 128²")
-    parser.add_argument("--name", help="name of the machine: write a file of results")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / __version__)
-    args = parser.parse_args()
+    args = asked(__doc__, "one session, 2×2 tiles of 128²")
     sides, size = ((2,), 128) if args.quick else (SIDES, 512)
-    there: dict[tuple[int, str, int], Row] = {}
-    if args.lines is not None and args.lines.is_file():
-        kept = [json.loads(line) for line in args.lines.read_text().splitlines() if line.endswith("}")]
-        there = {(x["side"], x["field"], x["seed"]): x["figures"] for x in kept}
     fields = {name: common_field(name, glare=Artefacts().glare) for name in FIELDS}
+    bundle = fields["series"].bundle
+    assert bundle is not None
+    there: dict[tuple[int, str, int], Row] = {
+        (x["side"], x["field"], x["seed"]): x["figures"]
+        for x in answers(args.lines)
+        if x["model"] == bundle.hash
+    }
     rows: dict[str, list[Row]] = {
         f"{side}x{side}_{name}": [] for side in sides for name in (*FIELDS, "exact")
     }
@@ -69,20 +59,14 @@ def main() -> None:
             for name in (*FIELDS, "exact"):
                 if (side, name, seed) not in there:
                     there[side, name, seed] = judged(mosaic, fields.get(name))
-                    if args.lines is not None:
-                        line = {"side": side, "field": name, "seed": seed, "figures": there[side, name, seed]}
-                        with args.lines.open("a") as file:
-                            file.write(json.dumps(line) + "\n")
+                    figures = there[side, name, seed]
+                    kept(args.lines, model=bundle.hash, side=side, field=name, seed=seed, figures=figures)
                 row = there[side, name, seed]
                 rows[f"{side}x{side}_{name}"].append(row)
                 figures = {key: round(value, 4) for key, value in row.items()}
                 print(seed, f"{side}×{side}", mosaic.sample.kind, name, figures, flush=True)
-    for row in rows.values():  # of 2×2 and 3×3 there is no pitch
-        names = set.intersection(*(set(each) for each in row))
-        row[:] = [{name: each[name] for name in each if name in names} for each in row]
     if args.name:
-        model = fields["series"].bundle
-        facts = {"model": None if model is None else {"name": model.name, "hash": model.hash}}
+        facts: dict[str, Any] = {"model": {"name": bundle.name, "hash": bundle.hash}}
         filed("xray-small-mosaics", facts | {"figures": summed(rows), "sessions": list(seeds)}, args)
 
 

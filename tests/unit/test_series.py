@@ -6,8 +6,8 @@ import pytest
 from relume.degrade.illumination import VALIDATION, Simulator
 from relume.errors import UsageError
 from relume.tasks.background import BackgroundNet
-from relume.tasks.correct import apart
-from relume.tasks.series import LEAST, Series, series
+from relume.tasks.correct import apart, prepared
+from relume.tasks.series import LEAST, Seen, Series, series
 from relume.tasks.series_drift import Drift, drift
 from relume.tasks.xray import correct, estimate_background, find_method
 
@@ -37,8 +37,13 @@ def _drawn(count: int, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray], lis
     return light, levels, answers
 
 
+def _series(*parts: list[np.ndarray]) -> Series:
+    """Levels, answers, errors and noises of each."""
+    return series([Seen(*each) for each in zip(*parts, strict=True)])
+
+
 def _of(levels: list[np.ndarray], answers: list[np.ndarray]) -> Series:
-    return series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * len(levels), [QUIET] * len(levels))
+    return _series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * len(levels), [QUIET] * len(levels))
 
 
 def _off(found: np.ndarray, light: np.ndarray) -> float:
@@ -101,7 +106,7 @@ def test_an_answer_that_is_wrong_counts_little_whether_it_says_so_or_not() -> No
     lean = 0.3 * np.linspace(-1, 1, SIZE)[:, None] * np.ones((SIZE, SIZE))
     misled = [answers[0] + lean, *answers[1:]]
     errors = [np.full((SIZE, SIZE), 0.3 if i == 0 else 0.02) for i in range(4)]
-    for found in (series(levels, misled, errors, [QUIET] * 4), _of(levels, misled)):
+    for found in (_series(levels, misled, errors, [QUIET] * 4), _of(levels, misled)):
         assert _off(found.field, light) < 0.4 * lean.std() / 4
 
 
@@ -117,7 +122,7 @@ def test_a_part_in_which_one_image_has_seen_nothing_says_nothing(value: float) -
     if value < 0:  # it is known to be blocked
         noises[5] = QUIET.copy()
         noises[5][part] = 1
-    found = series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * 16, noises)
+    found = _series(levels, answers, [np.full((SIZE, SIZE), 0.03)] * 16, noises)
     off = found.field - light
     inner = np.s_[36:60, 36:60]
     assert np.std(off[inner]) < 1.5 * np.std(whole[inner])
@@ -229,13 +234,14 @@ def test_the_net_is_asked_once_an_image_however_many_files_there_are(
     engine = net.engine
     monkeypatch.setattr(net, "engine", lambda planes: asked.append(len(planes)) or engine(planes))
     method = find_method("series", net=net)
-    done = [next(correct([raw], method=method, references=raws, uncertainty=True)) for raw in raws]
+    ready = prepared(method, raws)
+    done = [
+        next(correct([raw], method=method, places=[place], ready=ready)) for place, raw in enumerate(raws)
+    ]
     assert len(asked) == 3
-    fields = [one.background for one in done]
-    assert all(np.isfinite(field).all() for field in fields)
-    asked.clear()
-    next(correct([raws[0]], method=method, references=[raws[0], raws[0], raws[2]]))
-    assert len(asked) == 3, "another series"
+    whole = correct(raws, method=method, references=raws)
+    for one, other in zip(done, whole, strict=True):
+        np.testing.assert_array_equal(one.background, other.background)
 
 
 def test_an_image_of_another_size_is_no_part_of_the_series(net: BackgroundNet) -> None:
@@ -338,4 +344,4 @@ def test_exposures_of_one_place_are_told_from_a_series() -> None:
     again = [levels[0] + rng.normal(0, 0.01, light.shape) for _ in levels]
     assert _of(again, answers).still
     empty = [light + rng.normal(0, 0.01, light.shape) for _ in levels]
-    assert not series(empty, [light + 0.01 * one for one in answers], [QUIET] * 6, [QUIET] * 6).still
+    assert not _series(empty, [light + 0.01 * one for one in answers], [QUIET] * 6, [QUIET] * 6).still

@@ -11,14 +11,12 @@ __all__ = [
     "estimate_background",
     "find_method",
     "find_net",
-    "noise_of",
     "place_among",
-    "told_slowly",
+    "seen",
 ]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -43,7 +41,7 @@ from relume.bundle import Bundle
 from relume.degrade.illumination.grid import answered, asked, fixed_map, working
 from relume.errors import BundleNotFound, UsageError
 
-from .series import LEAST, Series, series
+from .series import LEAST, Seen, series
 
 NET, SERIES = "pix2pix", "series"
 METHODS = (NET, SERIES, *ESTIMATORS)
@@ -51,6 +49,7 @@ METHODS = (NET, SERIES, *ESTIMATORS)
 
 _FIXED = "fixed_map"
 _FLOOR = 0.02  # of an image's median: what is darker says nothing about the light
+_ABOVE = 1.005  # times that: a tile that was raised to it before is not above
 _STILL = (
     "the images of the series look like exposures of one place, and what they all show is divided out; "
     "--method pix2pix takes each alone"
@@ -265,37 +264,19 @@ def _learned(net: BackgroundNet, artefacts: Artefacts) -> Method:
 
 
 def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
-    kept: dict[bytes, Series] = {}  # of the last series: files of one series are asked about one by one
-
-    def found(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Series:
-        seen = (*references, np.asarray(places))
-        told = (repr((one.shape, one.dtype, off)).encode() for one in seen)
-        key = b"".join(blake2b(how + one.tobytes()).digest() for how, one in zip(told, seen, strict=True))
-        if key not in kept:
-            levels, fields, errors, noises, when = [], [], [], [], []
-            for one, place in zip(references, places, strict=True):
-                light = filled(off.mended(one).counts)
-                if not np.median(light) > 0:
-                    continue  # dark over half its size it shows the net nothing; the others' light divides it
-                answer = net(with_glare(light, off.glare), glare=off.glare)
-                floor = _FLOOR * np.median(light)
-                level = np.log(np.maximum(light, floor), dtype=np.float32)
-                levels.append(level)
-                noises.append(noise_of(light, floor))
-                fields.append(np.log(answer.field, dtype=np.float32))
-                errors.append(told_slowly(net, answer).astype(np.float32))
-                when.append(place)
-            if len(when) < LEAST <= len(references):
-                raise UsageError(
-                    f"{len(references) - len(when)} of {len(references)} images of the series are dark over "
-                    f"half their size, and {LEAST} others are needed; is the dark level right?"
-                )
-            kept.clear()
-            kept[key] = series(levels, fields, errors, noises, when)
-        return kept[key]
-
     def start(references: Sequence[Image], off: Artefacts, places: Sequence[float]) -> Find:
-        common = found(references, off, places)
+        lit, when = [], []
+        for one, place in zip(references, places, strict=True):
+            light = filled(off.mended(one).counts)
+            if np.median(light) > 0:  # one that is dark over half its size shows the net nothing
+                lit.append(seen(net, light, off.glare))
+                when.append(place)
+        if len(when) < LEAST <= len(references):
+            raise UsageError(
+                f"{len(references) - len(when)} of {len(references)} images of the series are dark over half "
+                f"their size, and {LEAST} others are needed; is the dark level right?"
+            )
+        common = series(lit, when)
 
         def find(image: Image, place: float | None = None) -> Background:
             if image.shape != common.field.shape:
@@ -313,18 +294,19 @@ def _together(net: BackgroundNet, artefacts: Artefacts) -> Method:
     return Method(SERIES, "tiles", "tiles", start, net.bundle, artefacts)
 
 
-def noise_of(light: Image, floor: float) -> npt.NDArray[np.float32]:
-    """The standard deviation (H,W) of the noise of ln counts, 1 where they are at ``floor`` or below."""
-    spread = noise(light) / np.maximum(light, floor)
-    return np.where(light > floor, np.minimum(spread, 1), 1).astype(np.float32)
-
-
-def told_slowly(net: BackgroundNet, answer: Background) -> Image:
-    """The standard error (H,W) of an answer's ln B, but for what the grid cannot show: a series holds it."""
+def seen(net: BackgroundNet, light: Image, glare: float) -> Seen:
+    """What a series takes of an image: counts (H,W) without outliers and ``glare``, finite everywhere."""
+    answer = net(with_glare(light, glare), glare=glare)  # it takes it off itself
     assert answer.sigma is not None
-    known = net.fixed is not None and net.fixed.shape == answer.sigma.shape
-    fine = net.error["known" if known else "unknown"]["fine"]
-    return np.asarray(np.sqrt(np.maximum(answer.sigma**2 - fine**2, 0)))
+    known = net.fixed is not None and net.fixed.shape == light.shape
+    fine = net.error["known" if known else "unknown"]["fine"]  # what the grid cannot show a series holds
+    floor = _FLOOR * float(np.median(light))
+    counts = np.maximum(light, floor)
+    spread = np.where(counts > _ABOVE * floor, np.minimum(noise(light) / counts, 1), 1)
+    slow = np.sqrt(np.maximum(answer.sigma**2 - fine**2, 0))
+    return Seen(
+        *(np.asarray(each, np.float32) for each in (np.log(counts), np.log(answer.field), slow, spread))
+    )
 
 
 def estimate_background(

@@ -15,7 +15,7 @@ from relume.mosaic import FIELDS as CLASSICAL
 from relume.mosaic.fields import Common
 from relume.mosaic.looks import Field, Level
 
-from .background import NET, SERIES, BackgroundNet, find_net, noise_of, told_slowly
+from .background import NET, SERIES, BackgroundNet, find_net, seen
 from .series import LEAST, agreed, series
 
 AUTO = "auto"
@@ -26,7 +26,6 @@ FEW = 8
 """Tiles up to which ``auto`` is ``series``; of more, ``gradients``: from 9 on their seams are better,
 and they cost nothing."""
 
-_FLOOR = 0.0201  # of a tile's median: what is darker was raised to .02 when it was read
 _MOST = 64  # tiles that a net is asked about for a series: more add little to their mean
 
 
@@ -76,20 +75,13 @@ def series_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:
     two tiles it is the net's answers alone. ``glare`` is what was taken off the tiles."""
 
     def common(level: Level, count: int, shape: tuple[int, int]) -> Field:
-        levels, answers, errors, noises = [], [], [], []
+        looks = []
         for number in range(0, count, -(-count // _MOST)):
-            look = np.asarray(level(number), np.float32)
-            look = look - np.median(look)
-            found = net(
-                with_glare(np.exp(look.astype(np.float64)), glare), glare=glare
-            )  # it takes it off itself
-            levels.append(look)
-            noises.append(noise_of(np.exp(look.astype(np.float64)), _FLOOR))
-            answers.append(np.log(found.field).astype(np.float32))
-            errors.append(told_slowly(net, found).astype(np.float32))
+            look = np.asarray(level(number), np.float64)
+            looks.append(seen(net, np.exp(look - np.median(look)), glare))
         if count < LEAST:
-            return np.asarray(agreed(answers, errors), np.float64)
-        return series(levels, answers, errors, noises).field
+            return np.asarray(agreed(looks), np.float64)
+        return series(looks).field
 
     return common
 

@@ -9,7 +9,7 @@ of them, and counts at each place and in each band by how quiet an image is ther
 followed (:mod:`relume.tasks.series_drift`). A sample that stands still through all of it is taken for light.
 """
 
-__all__ = ["LEAST", "Series", "agreed", "series"]
+__all__ = ["LEAST", "Seen", "Series", "agreed", "series"]
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -36,11 +36,7 @@ _OWN = 2.0  # over the number of images: the share of an image's own power besid
 _SHARED = 0.05  # of the variance of the net's error, what all images of a session have alike
 _LOUD = 300.0  # times the median of the variance: where the pattern is not looked for
 _WHITE = 0.25  # of the variance of white noise, what a band has at least, on its own grid
-_STILL, _LARGE = (
-    0.5,
-    0.03,
-)  # in 70 simulated series .24 and .026 at the most, of 12 times six exposures of one
-# place above .5 in eleven and above .03 in nine
+_STILL, _LARGE = 0.5, 0.03  # in 70 simulated series .28 and .026 at the most
 _FLOOR = 1e-8
 _DEGREE = 2
 Plane = npt.NDArray[np.float32]
@@ -63,35 +59,39 @@ class Series(NamedTuple):
         return self.field + moved, np.sqrt(self.sigma**2 + variance)
 
 
-def series(
-    levels: Sequence[npt.NDArray[np.floating]],
-    answers: Sequence[npt.NDArray[np.floating]],
-    errors: Sequence[npt.NDArray[np.floating]],
-    noises: Sequence[npt.NDArray[np.floating]],
-    places: Sequence[float] | None = None,
-) -> Series:
+class Seen(NamedTuple):
+    """What is seen of an image, (H,W) each.
+
+    ``level``: ln counts without outliers and glare, finite everywhere. ``answer``: what the net takes for
+    ln B. ``error``: its standard error, without that of what is finer than the net can show. ``noise``: the
+    standard deviation of the level's noise, 1 where nothing was measured.
+    """
+
+    level: npt.NDArray[np.floating]
+    answer: npt.NDArray[np.floating]
+    error: npt.NDArray[np.floating]
+    noise: npt.NDArray[np.floating]
+
+
+def series(images: Sequence[Seen], places: Sequence[float] | None = None) -> Series:
     """The field that images have in common, and how it drifts.
 
     Args:
-        levels: ln counts (H,W) of each, without outliers and glare, finite everywhere.
-        answers: what the net takes for ln B of each (H,W).
-        errors: its standard error (H,W), without that of what is finer than the net can show.
-        noises: the standard deviation of the noise of ``levels`` (H,W); 1 where nothing was measured.
+        images: of one session.
         places: when each was taken, in any unit, rising; evenly, if not told.
 
     Raises:
         UsageError: there are fewer than three, or of several sizes.
     """
-    if len(levels) < LEAST:
-        raise UsageError(f"a series needs {LEAST} images of one session or more, not {len(levels)}")
-    if len({level.shape for level in levels}) > 1:
+    if len(images) < LEAST:
+        raise UsageError(f"a series needs {LEAST} images of one session or more, not {len(images)}")
+    if len({image.level.shape for image in images}) > 1:
         raise UsageError("the images of a series are of one size")
-    told = _told(errors)
-    own, mean, weights = _agreed(answers, told)
-    left = [list(_bands(_over(level, each, mean))) for level, each in zip(levels, own, strict=True)]
-    missed, variance, explained = _common(
-        left, [np.asarray(np.square(noise), np.float32) for noise in noises]
-    )
+    told = _told(images)
+    own, mean, weights = _agreed(images, told)
+    left = [list(_bands(_over(image.level, each, mean))) for image, each in zip(images, own, strict=True)]
+    noises = [np.asarray(np.square(image.noise), np.float32) for image in images]
+    missed, variance, explained = _common(left, noises)
     field = np.asarray(mean + missed, np.float64)
     whole = np.sum(weights, axis=0)
     alone = np.sum([w**2 * t for w, t in zip(weights, told, strict=True)], axis=0) / whole**2
@@ -101,18 +101,16 @@ def series(
     return Series(field, np.sqrt(alone + alike + variance), moved, still)
 
 
-def agreed(answers: Sequence[npt.NDArray[np.floating]], errors: Sequence[npt.NDArray[np.floating]]) -> Plane:
-    """What the answers (H,W) of a net agree on, by their standard errors (H,W), up to a constant."""
-    return _agreed(answers, _told(errors))[1]
+def agreed(images: Sequence[Seen]) -> Plane:
+    """What the net's answers agree on (H,W), up to a constant."""
+    return _agreed(images, _told(images))[1]
 
 
-def _told(errors: Sequence[npt.NDArray[np.floating]]) -> list[Plane]:
-    return [np.asarray(np.square(error) + _FLOOR, np.float32) for error in errors]
+def _told(images: Sequence[Seen]) -> list[Plane]:
+    return [np.asarray(np.square(image.error) + _FLOOR, np.float32) for image in images]
 
 
-def _agreed(
-    answers: Sequence[npt.NDArray[np.floating]], told: Sequence[Plane]
-) -> tuple[list[Plane], Plane, list[Plane]]:
+def _agreed(images: Sequence[Seen], told: Sequence[Plane]) -> tuple[list[Plane], Plane, list[Plane]]:
     r"""The answers (H,W) less a constant each, their mean at each place, and their weights.
 
     .. math:: m = \frac{\sum_i w_i (a_i - c_i)}{\sum_i w_i}, \qquad \sum_r w_i (a_i - c_i - m) = 0
@@ -120,8 +118,8 @@ def _agreed(
     Weights are by the variance that an answer tells and, of three and more, by what it is off the mean in
     that part of the frame: a net that is misled by a sample does not always say so.
     """
-    count = len(answers)
-    own = [np.asarray(answer - np.mean(answer), np.float32) for answer in answers]
+    count = len(images)
+    own = [np.asarray(image.answer - np.mean(image.answer), np.float32) for image in images]
     kept = max(_BELIEVED, min(1.0, _OWN / count))
     off = told
     for _ in range(_ROUNDS):

@@ -74,8 +74,10 @@ def export_xray(
     with torch.no_grad():
         for value in net.state_dict().values():
             value.copy_(value.half())
+    card["unveiled"] = (
+        True  # it learned from images less their glare, as the sources of micrographs make them
+    )
     # A net that learned from one instrument's references knows its upper side from its lower one.
-    card["unveiled"] = True
     card["views"] = 1 if facts["source"] == "references" else 8
     card["error"] = calibrated(net, facts["size"], sessions=sessions, views=card["views"])
     report(f"error bars: {card['error']}")
