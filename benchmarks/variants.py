@@ -90,6 +90,11 @@ VARIANTS: dict[str, Variant] = {
     "deep": _built("eight blocks in the middle instead of four", middle=8),
     "slow": Variant("a quarter of the learning rate", replace(PHOTO, lr=PHOTO.lr / 4)),
     "fast": Variant("twice the learning rate", replace(PHOTO, lr=PHOTO.lr * 2)),
+    "muon": Variant("Muon instead of AdamW", replace(PHOTO, optimizer="muon")),
+    "muon-clean": Variant(
+        "Muon, predicts the clean picture",
+        replace(PHOTO, optimizer="muon", settings={"predicts": "clean"}),
+    ),
     "crops-96": Variant("crops of 96 pixels", replace(PHOTO, size=96)),
     "crops-128": Variant("crops of 128 pixels", replace(PHOTO, size=128)),
     # Tone.

@@ -263,6 +263,17 @@ def test_blur_and_resampling_lower_the_energy_of_edges(name: str) -> None:
     assert mean_effect(name, lambda p: float(p.mean())) == pytest.approx(1, abs=0.01)
 
 
+def test_sharpening_raises_the_energy_of_edges_and_keeps_the_mean_of_flat_parts() -> None:
+    assert mean_effect("sharpen", gradient_energy) > 1.3
+    flat = np.full((32, 32, 3), 0.4, np.float32)
+    for seed in range(5):
+        sharp = DEGRADATIONS["sharpen"](1.0)(flat, np.random.default_rng(seed)).picture
+        assert np.abs(sharp - flat).max() < 1e-6
+    step = np.repeat(np.where(np.arange(64) < 32, 0.3, 0.6)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    seam = DEGRADATIONS["sharpen"](1.0)(step.astype(np.float32), np.random.default_rng(0)).picture[32, :, 0]
+    assert seam.max() > 0.6 + 0.01 and seam.min() < 0.3 - 0.01  # lighter and darker than either side
+
+
 def test_low_contrast_keeps_the_mean() -> None:
     assert mean_effect("low-contrast", lambda p: float(p.std())) < 0.85
     assert mean_effect("low-contrast", lambda p: float(p.mean())) == pytest.approx(1, abs=1e-4)

@@ -148,9 +148,9 @@ def test_the_five_families_are_all_there() -> None:
 
 def test_old_photo_reaches_every_damage_but_those_that_fading_holds() -> None:
     """Lost contrast and moved black and white points are part of fading there; light that falls off is for
-    the shading net to learn from."""
+    the shading net to learn from, and sharpening is part of the pairs that the local net learns from."""
     seen = {kind for plan in plans("old-photo") for kind in names(plan)}
-    assert seen == set(DEGRADATIONS) - {"low-contrast", "levels", "shading"}
+    assert seen == set(DEGRADATIONS) - {"low-contrast", "levels", "shading", "sharpen"}
 
 
 def test_structure_leaves_tone_alone() -> None:

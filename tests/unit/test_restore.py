@@ -23,7 +23,16 @@ from relume.tasks.local import Job, Local
 from relume.tasks.progress import Moment
 from relume.tasks.restore import needed_bytes
 from relume.tasks.steps import one_by_one
-from relume.tasks.tone import LUMA, ToneTransform, apply_transform, cautious, colour, thumbnail, tinted
+from relume.tasks.tone import (
+    LUMA,
+    RICHEST,
+    ToneTransform,
+    apply_transform,
+    cautious,
+    colour,
+    thumbnail,
+    tinted,
+)
 from relume.tiles import grid
 
 SIZES = [(1, 1), (5, 300), (64, 64), (65, 63), (150, 131)]
@@ -435,7 +444,24 @@ class TestTone:
             assert np.ptp(neutral, axis=2).max() < 1e-6
             assert np.abs(neutral - picture).max() > 0.05  # its contrast did change
             assert apply_transform(picture, colour(stronger, picture, "keep")) is picture
-        assert colour(stronger, colourful, "revive") == colour(stronger, colourful, "neutral") == stronger
+        for tone in ("revive", "neutral"):
+            made = colour(stronger, colourful, tone)
+            assert replace(made, saturation=1.0) == stronger and (push or made.saturation == 1)
+
+    def test_colour_comes_back_with_contrast_and_does_not_outgrow_it(self) -> None:
+        faded = (0.35 + 0.3 * prints()[2]).astype(np.float32)
+
+        def strength(picture: np.ndarray) -> float:
+            return float(np.sqrt(((picture - (picture @ LUMA)[..., None]) ** 2).mean()))
+
+        stretch = replace(ToneTransform.identity(), matrix=2 * np.eye(3), offset=np.full(3, -0.5), amount=1.0)
+        assert colour(stretch, faded, "revive") == stretch  # both are doubled
+        grey = np.tile(LUMA, (3, 1))
+        for times, wanted in ((1.05, 1.05), (2.0, RICHEST), (0.5, 0.5)):
+            richer = replace(ToneTransform.identity(), matrix=grey + times * (np.eye(3) - grey), amount=1.0)
+            after = apply_transform(faded, colour(richer, faded, "revive"))
+            assert strength(after) == pytest.approx(wanted * strength(faded), rel=0.01)
+            assert np.abs((after - faded) @ LUMA).max() < 1e-5  # brightness stays as it was
 
     @pytest.mark.parametrize(("share", "left"), [(0.9, 0.9), (0.5, 0.7), (0.0, 0.7)])
     def test_a_weaker_tint_is_let_through_and_none_is_not(self, share: float, left: float) -> None:

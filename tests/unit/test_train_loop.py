@@ -240,13 +240,30 @@ def test_bf16_resumes_to_the_bit_too_and_a_process_may_use_both(
     assert {value.dtype for value in load_file(whole).values()} == {torch.float32}
 
 
+def test_muon_resumes_to_the_bit_too(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = replace(CONFIG, optimizer="muon", config={**CONFIG.config, "widths": (24, 32)})
+    whole = train(wide, run(data, tmp_path / "whole"), report=quiet)
+    assert any(key.endswith(".momentum") for key in load_file(whole))
+    with monkeypatch.context() as patched:
+        interrupted_at(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(wide, run(data, tmp_path / "half"), report=quiet)
+    with pytest.raises(TrainingError, match="another optimizer"):
+        train(replace(wide, optimizer="adamw"), run(data, tmp_path / "half"), report=quiet)
+    assert same(train(wide, run(data, tmp_path / "half"), report=quiet), whole)
+    with pytest.raises(UsageError, match="adamw, muon"):
+        replace(CONFIG, optimizer="sgd")
+
+
 def test_a_run_of_before_objectives_had_settings_goes_on(
     data: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         interrupted_at(patched, 3)
         facts = loop_module._facts
-        without = lambda config: {k: v for k, v in facts(config).items() if k != "settings"}  # noqa: E731
+        without = lambda config: {  # noqa: E731
+            k: v for k, v in facts(config).items() if k not in ("settings", "optimizer")
+        }
         patched.setattr(loop_module, "_facts", without)
         with pytest.raises(KeyboardInterrupt):
             train(CONFIG, run(data, tmp_path), report=quiet)

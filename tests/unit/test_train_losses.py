@@ -408,6 +408,20 @@ def test_a_scanner_softens_marks_as_well_as_pictures_in_about_half_of_the_pairs(
     assert marked > 150 and 0.4 < soft / marked < 0.75
 
 
+def test_a_third_of_the_pairs_is_sharpened_after_all_marks(photos: Photos) -> None:
+    """And some hold specks by the hundred."""
+    sharp, dusty = 0, 0
+    for seed in range(300):
+        _, plan = PAIRS["photo"](photos, 32, np.random.default_rng(seed))
+        names = [damage.name for damage, _ in plan]
+        marks = [place for place, (damage, _) in enumerate(plan) if damage.structured]
+        if "sharpen" in names:
+            sharp += 1
+            assert not marks or names.index("sharpen") > marks[-1]
+        dusty += any(damage.name == "dust" and damage.severity >= 1.5 for damage, _ in plan)
+    assert 0.28 < sharp / 300 < 0.42 and 0.05 < dusty / 300 < 0.2
+
+
 @pytest.mark.parametrize("conditional", [True, False])
 def test_the_original_system_predicts_the_noise(conditional: bool) -> None:
     count = 40

@@ -54,6 +54,9 @@ def add(subparsers: "Subparsers") -> None:
     recipe.add_argument("--batch", type=count, metavar="N", help="pictures a step")
     recipe.add_argument("--size", type=count, metavar="N", help="side of the crops in pixels")
     recipe.add_argument("--lr", type=number(1e-9, 1), metavar="X", help="learning rate")
+    recipe.add_argument(
+        "--optimizer", choices=("adamw", "muon"), help="muon takes fewer steps for nets of convolutions"
+    )
     recipe.add_argument("--seed", type=from_zero, metavar="N", help="decides all that is random")
     recipe.add_argument(
         "--exclude", nargs="+", metavar="PREFIX", help="leave out files whose names begin like this"
@@ -137,6 +140,7 @@ def _config(args: argparse.Namespace) -> "TrainConfig":
         batch=args.batch or config.batch,
         size=args.size or config.size,
         lr=args.lr or config.lr,
+        optimizer=args.optimizer or config.optimizer,
         seed=config.seed if args.seed is None else args.seed,
         exclude=config.exclude if args.exclude is None else tuple(args.exclude),
         settings={**config.settings, **dict(args.setting)},

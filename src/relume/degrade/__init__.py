@@ -26,6 +26,7 @@ from relume.degrade.resample import Blur, LowContrast, Resample
 from relume.degrade.scratches import Scratches
 from relume.degrade.scuffs import Scuffs
 from relume.degrade.shading import Shading
+from relume.degrade.sharpen import Sharpen
 from relume.degrade.stains import UnevenFading
 from relume.degrade.tears import Tears
 
@@ -41,6 +42,7 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
         Cracks,
         Speckle,
         Resample,
+        Sharpen,
         Jpeg,
         Dust,
         Folds,

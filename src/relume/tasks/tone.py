@@ -40,6 +40,9 @@ DOUBT, TRUST = 0.03, 0.06
 PRINT, PHOTOGRAPH = 0.2, 0.3
 # Nobody can see whether a print was toned or has yellowed: so much of its tint stays at least.
 LEAST = 0.7
+# Colour may come back so many times as much as contrast does: what more the tone net asks for was garish on
+# autochromes. On photographs faded by other code this gains 0.1 dB, on the recipe it changes nothing.
+RICHEST = 1.1
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -143,6 +146,7 @@ def colour(transform: ToneTransform, small: Array, tone: Tone) -> ToneTransform:
     """The transform with the colour that ``tone`` asks for, on a picture whose thumbnail is ``small``.
 
     A tinted print keeps the hue of its tint, no stronger than it was (``revive``), or loses it (``neutral``).
+    Colours grow at most ``RICHEST`` times as much as contrast does.
     """
     if tone == "keep":
         return ToneTransform.identity()
@@ -151,4 +155,20 @@ def colour(transform: ToneTransform, small: Array, tone: Tone) -> ToneTransform:
     if tone == "revive":
         left = tinted(apply_transform(small, transform))[1] / max(strength, 1e-6)
         own = sure * float(np.clip(left, LEAST, 1.0))
-    return replace(transform, saturation=1 - sure, own=own)
+    full = replace(transform, saturation=1 - sure, own=own)
+    share = _moderate(small, apply_transform(small, full))
+    return replace(full, saturation=share * full.saturation, own=share * full.own)
+
+
+def _moderate(before: Array, after: Array) -> float:
+    """What is to be left of the colours of ``after`` for them not to outgrow its contrast."""
+    (dull, flat), (rich, steep) = (_strengths(picture) for picture in (before, after))
+    contrast = max(1.0, steep / max(flat, 1e-6))
+    return min(1.0, RICHEST * contrast * dull / max(rich, 1e-6)) if dull > 1e-3 else 1.0
+
+
+def _strengths(picture: Array) -> tuple[float, float]:
+    """The root mean square of the distance of colours from their grey, and the deviation of these greys."""
+    grey = picture @ LUMA
+    colours = picture - grey[..., None]
+    return float(np.sqrt((colours**2).sum(axis=2).mean())), float(grey.std())

@@ -1,10 +1,15 @@
 r"""Frozen recipes: everything that decides what a training run computes."""
 
-__all__ = ["TrainConfig", "TRAINABLE"]
+__all__ = ["OPTIMIZERS", "TRAINABLE", "Optimizer", "TrainConfig"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
+
+from relume.errors import UsageError
+
+Optimizer = Literal["adamw", "muon"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,13 @@ class TrainConfig:
     have it.
 
     The learning rate rises over ``warmup`` steps, stays, and falls linearly to zero over the last ``decay``
-    share of ``steps``: a run can be prolonged from any checkpoint before the fall.
+    share of ``steps``: a run can be prolonged from any checkpoint before the fall. ``optimizer`` is ``adamw``
+    or ``muon`` (:class:`relume.train.muon.Muon`), whose learning rates are alike.
+
+    Raises
+    ------
+    UsageError
+        If there is no such optimiser.
     """
 
     net: str
@@ -37,6 +48,11 @@ class TrainConfig:
     betas: tuple[float, float] = field(default=(0.9, 0.99))
     settings: Mapping[str, Any] = field(default_factory=dict)
     source: str = "photos"
+    optimizer: Optimizer = "adamw"
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise UsageError(f"optimizer is {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` (0-based)."""

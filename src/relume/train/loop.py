@@ -30,6 +30,7 @@ from relume.train.checkpoint import (
     save_checkpoint,
 )
 from relume.train.config import TrainConfig
+from relume.train.muon import Muon
 from relume.train.objectives import Objective, objective
 from relume.train.objectives.objective import Contested
 from relume.train.rival import Rival, rival_of
@@ -117,9 +118,8 @@ def train(config: TrainConfig, run: Run, *, report: Report = print) -> Path:
     report = report if accelerator.is_main_process else _unheard
     torch.manual_seed(config.seed)
     net = build(config.net, config.config).to(accelerator.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        net.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
-    )
+    kind = {"adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
+    optimizer = kind(net.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
     rival = rival_of(config, aim, accelerator)
     start, seen = _resume(config, run, net, average, optimizer, rival, report)
@@ -209,8 +209,9 @@ def _resume(
         return 0, 0
     pair = None if rival is None else (rival.net, rival.optimizer)
     step, facts = load_checkpoint(found, net=net, average=average, optimizer=optimizer, rival=pair)
-    # Runs of before objectives had settings have the default ones; of old, all learned from photographs.
-    facts = {"settings": {}, "source": "photos", **facts}
+    # Runs of before objectives had settings have the default ones; of old, all learned from photographs, by
+    # one optimiser.
+    facts = {"settings": {}, "source": "photos", "optimizer": "adamw", **facts}
     changed = [key for key, value in _facts(config).items() if key != "steps" and facts.get(key) != value]
     if changed:
         raise TrainingError(

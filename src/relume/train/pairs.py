@@ -35,6 +35,7 @@ from relume.degrade.recipes import Plan, recipe
 from relume.degrade.resample import Blur, Resample
 from relume.degrade.scratches import Scratches
 from relume.degrade.shading import Shading
+from relume.degrade.sharpen import Sharpen
 from relume.degrade.stains import UnevenFading
 from relume.train.photos import Photos
 
@@ -83,16 +84,26 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
         # On large scans there is little noise, and no block of a JPEG: marks are all that is wrong with them.
         name = "surface" if chance < (0.5 if zoom == 1 else 0.65) else "structure"
         plan = recipe(name).sample(shape, rng, severity=float(rng.uniform(0.5, 1.3)), unit=unit)
+    if chance > 0.04 and rng.random() < 0.1:  # hundreds of specks, as on prints that lay open for long
+        dust = Dust(float(rng.uniform(1.5, 3.0)), unit=unit * float(rng.uniform(0.35, 0.9)))
+        plan = [*plan, (dust, dust.sample(shape, rng))]
     return picture, plan + _scanned(shape, rng, float(zoom ** rng.uniform(0.0, 1.0)))
 
 
 def _scanned(shape: tuple[int, int, int], rng: np.random.Generator, unit: float) -> Plan:
-    """What a scanner makes soft, marks and picture alike; the blur is of ``unit`` pixels.
+    """What a scanner makes soft, marks and picture alike, and sharpens then; ``unit`` is a length in pixels.
 
-    Without it every mark is sharper than what it lies on, and a net that learned to look for that finds next
-    to none on a real scan. An enlarged picture is soft over more pixels, and so are marks on a large scan.
+    Without the first every mark is sharper than what it lies on, and a net that learned to look for that
+    finds next to none on a real scan. Without the second it takes grain and specks that were sharpened for
+    fine detail of a good picture, and leaves all of them. An enlarged picture is soft over more pixels, and
+    so are marks on a large scan.
     """
-    chances: tuple[tuple[type[Degradation], float], ...] = ((Blur, 0.45), (Resample, 0.25), (Jpeg, 0.25))
+    chances: tuple[tuple[type[Degradation], float], ...] = (
+        (Blur, 0.45),
+        (Resample, 0.25),
+        (Sharpen, 0.35),
+        (Jpeg, 0.25),
+    )
     plan: Plan = []
     for kind, chance in chances:
         if rng.random() < chance:

@@ -1,0 +1,85 @@
+r"""Muon: orthogonal steps for kernels, Adam's for the rest."""
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from relume.train.muon import Muon, orthogonalised  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        yield
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (48, 32), (64, 64), (17, 300)])
+def test_directions_stay_and_their_strengths_become_alike(shape: tuple[int, int]) -> None:
+    """Against the singular value decomposition; strengths a hundredfold apart end within a factor of two."""
+    u, _, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    strengths = torch.logspace(0, -2, min(shape), dtype=torch.float64)
+    found = orthogonalised((u * strengths @ v).float()).double()
+    turned = u.T @ found @ v.T
+    assert torch.diagonal(turned).min() > 0.5 and torch.diagonal(turned).max() < 1.3
+    aside = turned - torch.diag(torch.diagonal(turned))
+    assert aside.norm() < 0.15 * turned.norm()  # bfloat16
+
+
+def test_a_step_does_not_depend_on_the_size_of_the_gradient() -> None:
+    matrix = torch.randn(32, 64)
+    assert torch.allclose(orthogonalised(matrix), orthogonalised(1000 * matrix), atol=0.03)
+
+
+def test_a_kernel_moves_as_far_as_by_adam() -> None:
+    """The root mean square of a step is 0.2 of the rate, which is about what Adam's is in training."""
+    kernel = nn.Parameter(torch.zeros(64, 32, 3, 3))
+    optimizer = Muon([kernel], lr=0.01)
+    kernel.grad = torch.randn(kernel.shape)
+    optimizer.step()
+    assert kernel.detach().square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 1, 3, 3), (16, 64, 3, 3), (64, 4, 2, 2), (64, 64), (64,), (1, 64, 1, 1)]
+)
+def test_what_is_no_matrix_goes_by_adam(shape: tuple[int, ...]) -> None:
+    start = torch.randn(shape)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    settings: dict[str, Any] = {"lr": 0.02, "betas": (0.9, 0.99), "weight_decay": 0.1}
+    pair = Muon([ours], **settings), torch.optim.AdamW([theirs], **settings)
+    for _ in range(7):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimizer in pair:
+            optimizer.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_memory_layout_changes_nothing() -> None:
+    gradient = torch.randn(32, 48, 3, 3)
+    moved = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        kernel = nn.Parameter(torch.ones(32, 48, 3, 3).to(memory_format=layout))
+        kernel.grad = gradient.to(memory_format=layout)
+        Muon([kernel], lr=0.1, weight_decay=0.1).step()
+        moved.append(kernel.detach().contiguous())
+    assert torch.equal(*moved)
+
+
+def test_a_closure_is_asked_once() -> None:
+    kernel = nn.Parameter(torch.ones(4))
+    optimizer = Muon([kernel], lr=0.1)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = kernel.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 4.0
+    assert torch.all(kernel < 1)
