@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 recipes: old-photo, five-families, structure, surface, tone. Damages: fading, levels, blur, low-contrast,
-noise, scratches, cracks, speckle, resample, jpeg, dust, folds, uneven-fading, shading, tears, flaking,
-scuffs. The same picture, options and seed give the same bytes.
+noise, scratches, cracks, speckle, resample, sharpen, jpeg, dust, folds, uneven-fading, shading, tears,
+flaking, scuffs. The same picture, options and seed give the same bytes.
 """
 
 

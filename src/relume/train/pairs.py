@@ -84,7 +84,7 @@ def photo_pair(photos: Photos, size: int, rng: np.random.Generator) -> tuple[Chw
         # On large scans there is little noise, and no block of a JPEG: marks are all that is wrong with them.
         name = "surface" if chance < (0.5 if zoom == 1 else 0.65) else "structure"
         plan = recipe(name).sample(shape, rng, severity=float(rng.uniform(0.5, 1.3)), unit=unit)
-    if chance > 0.04 and rng.random() < 0.1:  # hundreds of specks, as on prints that lay open for long
+    if chance > 0.04 and rng.random() < 0.07:  # hundreds of specks, as on prints that lay open for long
         dust = Dust(float(rng.uniform(1.5, 3.0)), unit=unit * float(rng.uniform(0.35, 0.9)))
         plan = [*plan, (dust, dust.sample(shape, rng))]
     return picture, plan + _scanned(shape, rng, float(zoom ** rng.uniform(0.0, 1.0)))
@@ -101,7 +101,7 @@ def _scanned(shape: tuple[int, int, int], rng: np.random.Generator, unit: float)
     chances: tuple[tuple[type[Degradation], float], ...] = (
         (Blur, 0.45),
         (Resample, 0.25),
-        (Sharpen, 0.35),
+        (Sharpen, 0.3),
         (Jpeg, 0.25),
     )
     plan: Plan = []
