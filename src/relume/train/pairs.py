@@ -112,6 +112,15 @@ def _scanned(shape: tuple[int, int, int], rng: np.random.Generator, unit: float)
     return plan
 
 
+def _stays(plan: Plan) -> Plan:
+    """What is not undone: sharpening, unless it follows something soft, of which it has taken back a part.
+
+    A net that was to undo it too softened sound photographs, as cameras sharpen as well.
+    """
+    soft = any(isinstance(damage, (Blur, Resample)) for damage, _ in plan)
+    return [] if soft else [(damage, draw) for damage, draw in plan if isinstance(damage, Sharpen)]
+
+
 def _few(shape: tuple[int, int, int], rng: np.random.Generator, unit: float) -> Plan:
     """One damage, or two: in recipes one is rarely alone, and a net takes each for a sign of the others."""
     plan: Plan = []
@@ -241,10 +250,11 @@ class Batches(Dataset[Batch]):
         damaged = degrade_batch(clean, plans)
         tones = [[(d, draw) for d, draw in plan if isinstance(d, _TONE)] for plan in plans]
         faded = degrade_batch(clean, tones)
+        target = degrade_batch(clean, [_stays(plan) for plan in plans]).pictures
         noise = rng.standard_normal(tuple(clean.shape), dtype=np.float32)
         dice: Any = rng.random((self.batch, 8), dtype=np.float32)
         found = {
-            "clean": clean,
+            "clean": target,
             "damaged": damaged.pictures,
             "faded": faded.pictures,
             "mask": damaged.masks,
