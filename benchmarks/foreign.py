@@ -3,9 +3,9 @@
 Twenty-one families by OpenCV and numpy alone, mixtures of two to five of them, and marks that a scan made
 soft or sharpened, on held-out photographs. The ranges were chosen once. A forerunner of this script showed
 that plain loss of contrast was not mended, and the embedded model has learned from such damage since (by
-other ranges): fade and pale are no blind test; scanned and sharpened were each added with a net that had
-learned from such marks, and are none either. For each the PSNR of the damaged and of the restored picture, as
-they are and after the best gain and offset for each channel. --page writes the table.
+other ranges): fade and pale are no blind test; scanned was added with a net that had learned from soft marks,
+and is none either. For each the PSNR of the damaged and of the restored picture, as they are and after the
+best gain and offset for each channel. --page writes the table.
 """
 
 import argparse

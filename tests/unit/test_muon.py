@@ -44,6 +44,22 @@ def test_a_kernel_moves_as_far_as_by_adam() -> None:
     assert kernel.detach().square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.2)
 
 
+def test_kernels_go_as_the_matrices_of_torch_do() -> None:
+    """``torch.optim.Muon`` takes matrices alone: a kernel, written as one, takes the same steps."""
+    start = torch.randn(48, 32, 3, 3)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.flatten(1).clone())
+    settings: dict[str, Any] = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1}
+    pair = Muon([ours], **settings), torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **settings)
+    for _ in range(7):
+        ours.grad = torch.randn(start.shape)
+        theirs.grad = ours.grad.flatten(1)
+        for optimizer in pair:
+            optimizer.step()
+    moved = (theirs - start.flatten(1)).square().mean().sqrt().item()
+    apart = (ours.flatten(1) - theirs).square().mean().sqrt().item()
+    assert apart < 0.05 * moved  # sums are rounded to bfloat16 in another order
+
+
 @pytest.mark.parametrize(
     "shape", [(64, 1, 3, 3), (16, 64, 3, 3), (64, 4, 2, 2), (64, 64), (64,), (1, 64, 1, 1)]
 )

@@ -33,7 +33,8 @@ class Muon(torch.optim.Optimizer):
 
     A step is scaled by :math:`0.2 \sqrt{\max(m, n)}`, which gives it the size of one of Adam, so that a
     learning rate holds for both. Depthwise kernels, those of up to 16 rows or columns, biases, scales and
-    dense layers go by AdamW.
+    dense layers go by AdamW. ``torch.optim.Muon``, whose steps these are, takes matrices alone and leaves the
+    rest to another optimiser; a recipe and a checkpoint have one.
 
     Source: Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024; the scale: Liu et
     al., *Muon is Scalable for LLM Training*, 2025.
