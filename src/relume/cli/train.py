@@ -55,7 +55,9 @@ def add(subparsers: "Subparsers") -> None:
     recipe.add_argument("--size", type=count, metavar="N", help="side of the crops in pixels")
     recipe.add_argument("--lr", type=number(1e-9, 1), metavar="X", help="learning rate")
     recipe.add_argument(
-        "--optimizer", choices=("adamw", "muon"), help="muon takes fewer steps for nets of convolutions"
+        "--optimizer",
+        choices=("adamw", "muon"),
+        help="muon: orthogonal steps for kernels, AdamW for the rest",
     )
     recipe.add_argument("--seed", type=from_zero, metavar="N", help="decides all that is random")
     recipe.add_argument(
