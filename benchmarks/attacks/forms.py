@@ -10,7 +10,9 @@ it. One accepted job in eight is followed to its end; then all are deleted.
 
 import json
 import logging
+import os
 import resource
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -191,6 +193,12 @@ def main(tally: Tally, corpus: Path, runs: int, seed: int) -> None:
                 status = 500
             if trial.tried > known:
                 tally.ended(status)
+            if trial.tried == known + runs:
+                # libFuzzer's own way out neither returns to Python nor waits for threads: a worker that is
+                # still busy then hangs the process, or dies with it.
+                trial.site.close()
+                shutil.rmtree(parent)
+                os._exit(0)
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
