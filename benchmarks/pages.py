@@ -220,6 +220,22 @@ def soft(facts: Facts) -> str:
     return grid(["blur (σ, pixels)", *(f"{blur:g}" for blur in blurs)], rows)
 
 
+def marks_found(facts: Facts) -> str:
+    """By kind of mark: the area under the curve, what is found, and what of it stands out how far."""
+    classes = list(facts["classes"])
+    titles = ["marks", "photographs", "pixels", "AUC, mean (median)", "found", *classes]
+    rows = []
+    for kind, each in facts["kinds"].items():
+        area = f"{each['auc_mean']:.3f} ({each['auc_median']:.3f})"
+        split = [f"{percent(part['found'])} of {percent(part['share'])}" for part in each["classes"].values()]
+        rows.append([kind, each["photographs"], each["pixels"], area, percent(each["found"]), *split])
+    return grid(titles, [[str(cell) for cell in row] for row in rows])
+
+
+def percent(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.0f} %"
+
+
 def told(facts: Facts) -> list[str]:
     """What a column of each of one or two models is called by."""
     return [""] if len(facts["models"]) == 1 else [", before", ", now"]
@@ -249,6 +265,7 @@ def plates(facts: Facts) -> str:
 TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "summary": ("quality", "README.md", summary),
     "quality": ("quality", "docs/evaluate.md", quality),
+    "marks-found": ("marks-found", "docs/evaluate.md", marks_found),
     "foreign": ("foreign", "docs/evaluate.md", foreign),
     "light": ("light", "docs/evaluate.md", light),
     "invented": ("invented", "docs/provenance.md", invented),
