@@ -1,5 +1,8 @@
 r"""Muon: orthogonal steps for kernels, Adam's for the rest."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from relume.train.muon import Muon, orthogonalised  # noqa: E402
+from relume.train.muon import Muon, orthogonalised, shares  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +103,53 @@ def test_a_closure_is_asked_once() -> None:
 
     assert optimizer.step(closure).item() == 4.0
     assert torch.all(kernel < 1)
+
+
+TOGETHER = """
+import sys, torch, relume.train.muon as muon
+from torch import nn, distributed
+turned = []
+plain = muon.orthogonalised
+muon.orthogonalised = lambda matrix: turned.append(matrix.shape) or plain(matrix)
+rank = int(sys.argv[1])
+if rank >= 0:
+    distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+torch.manual_seed(0)
+shapes = [(32, 24, 3, 3), (64, 32, 3, 3), (48, 40, 1, 1), (24, 24, 3, 3), (32, 1, 3, 3), (40,)]
+parameters = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+optimizer = muon.Muon(parameters, lr=0.01, weight_decay=0.1)
+for _ in range(3):
+    for number, parameter in enumerate(parameters):
+        parameter.grad = torch.randn(parameter.shape)
+    optimizer.step()
+states = [value for state in optimizer.state.values() for value in state.values()]
+torch.save([[each.detach() for each in parameters], states, len(turned)], sys.argv[3])
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch knows no processes")
+def test_processes_share_the_kernels_and_take_the_steps_of_one(tmp_path: Path) -> None:
+    def run(rank: int) -> "subprocess.Popen[str]":
+        told = [str(rank), str(tmp_path / "meeting"), str(tmp_path / f"{rank}.pt")]
+        return subprocess.Popen([sys.executable, "-c", TOGETHER, *told], stderr=subprocess.PIPE, text=True)
+
+    for each in [run(rank) for rank in (-1, 0, 1)]:
+        said = each.communicate(timeout=240)[1]
+        assert each.returncode == 0, said[-2000:]
+    alone, first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (-1, 0, 1))
+    for other in (first, second):
+        for part in (0, 1):
+            assert all(torch.equal(a, b) for a, b in zip(alone[part], other[part], strict=True))
+    assert alone[2] == 4 * 3 == first[2] + second[2] and min(first[2], second[2]) >= 3
+
+
+def test_shares_are_about_as_dear_as_each_other() -> None:
+    costs = [int(each) for each in torch.randint(1, 1000, (108,))]
+    for processes in (1, 2, 3, 8):
+        owners = shares(costs, processes)
+        loads = [
+            sum(c for c, owner in zip(costs, owners, strict=True) if owner == each)
+            for each in range(processes)
+        ]
+        assert sum(loads) == sum(costs) and max(loads) - min(loads) <= max(costs)
+    assert shares([], 2) == [] and shares([3], 4) == [0]
