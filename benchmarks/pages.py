@@ -23,6 +23,7 @@ from xray_table import (
     on_measured,
     own_references,
     quality_for_card,
+    side_by_side,
     small_mosaics,
 )
 
@@ -278,6 +279,7 @@ TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "mosaics": ("xray-mosaics", "docs/xray.md", mosaics),
     "small-mosaics": ("xray-small-mosaics", "docs/xray.md", small_mosaics),
     "mosaics-each": ("xray-mosaics", "docs/xray.md", mosaics_each),
+    "side-by-side": ("xray-methods", "docs/xray.md", side_by_side),
     "on-measured": ("xray-measured", "docs/xray.md", on_measured),
 }
 

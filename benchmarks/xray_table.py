@@ -7,6 +7,7 @@ __all__ = [
     "on_measured",
     "own_references",
     "quality_for_card",
+    "side_by_side",
     "small_mosaics",
 ]
 
@@ -290,6 +291,26 @@ def mosaics_each(facts: Facts) -> str:
             f"{found['places']:.2f}",
             f"{found['pitch']:.1f} ({found['pitch_truth']:.1f})",
         )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def side_by_side(facts: Facts) -> str:
+    """Methods: PSNR of the image as it is and less glare, the other figures of the better of both."""
+    lines = [
+        "| method | needs | PSNR, dB: as it is | less glare and outliers | SSIM | optical density | flatness "
+        "| one image by the model is ahead by, dB |",
+        "|---" * 8 + "|",
+    ]
+    for name, row in facts["methods"].items():
+        ways = {way: row[way] for way in ("as it is", "glare off") if way in row}
+        best = max(ways.values(), key=lambda figures: float(figures["psnr"]))
+        psnr = [f"{ways[way]['psnr']:.1f}" if way in ways else "" for way in ("as it is", "glare off")]
+        others = [f"{best[figure]:.3f}" for figure in ("ssim", "density_error", "flatness")]
+        ahead, low, high = best["model_ahead_db"]
+        own = name == "model, one image"
+        beside = "" if own else f"{ahead:+.1f} ({low:+.1f} to {high:+.1f})"
+        cells = [f"**{name}**" if own else name, row["needs"], *psnr, *others, beside]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
