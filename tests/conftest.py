@@ -1,5 +1,6 @@
 r"""Models for the tests: small, made here, and never downloaded."""
 
+import importlib.util
 import json
 import os
 import secrets
@@ -32,6 +33,7 @@ if not machine.graphics():
     # Triton reads it once, when it is imported: without a GPU its kernels run by the interpreter.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 LOCAL = {"widths": [8, 12], "encoder": [1], "middle": 1, "decoder": [1], "time_width": 8}
 TONE = {"width": 4, "knots": 16}
 PICTURE = ["batch", 3, "height", "width"]
@@ -328,3 +330,22 @@ def postgres() -> Iterator[str]:
         run("pg_ctl", "-w", "-m", "immediate", "-D", f"{folder}/data", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], Any]:
+    """A script of the benchmarks by its name → a module of its own; it finds its neighbours."""
+
+    def load(name: str) -> Any:
+        path = BENCHMARKS / f"{name}.py"
+        if not path.is_file():
+            pytest.skip("the benchmarks are not part of this copy")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(BENCHMARKS))
+            spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return module
+
+    return load

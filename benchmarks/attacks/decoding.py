@@ -106,7 +106,7 @@ def main(tally: Tally, corpus: Path, runs: int, seed: int) -> None:
         if tried > known:
             tally.ended(status)
         if tried == known + runs:
-            os._exit(0)  # libFuzzer's own way out does not wait for threads of the decoders
+            os._exit(0)  # libFuzzer's own way out waits for no thread: see forms.py
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

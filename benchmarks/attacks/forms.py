@@ -194,8 +194,8 @@ def main(tally: Tally, corpus: Path, runs: int, seed: int) -> None:
             if trial.tried > known:
                 tally.ended(status)
             if trial.tried == known + runs:
-                # libFuzzer's own way out neither returns to Python nor waits for threads: a worker that is
-                # still busy then hangs the process, or dies with it.
+                # libFuzzer's own way out neither returns to Python, which would clear up, nor waits for
+                # threads: a process with one that was busy has been seen to hang there.
                 trial.site.close()
                 shutil.rmtree(parent)
                 os._exit(0)

@@ -1,6 +1,5 @@
 r"""The committed results keep their contract, and the script that makes them fulfils it."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -196,7 +195,7 @@ def test_figures_of_another_bundle_say_so(page: str) -> None:
     assert wanted == find("photo").hash or wanted[:8] in text
 
 
-def test_tables_of_the_pages_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_the_pages_are_those_of_the_results(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = script("pages")
     old = [name for name in module.TABLES if module.stale(name, RESULTS[0].parent)]
@@ -204,7 +203,7 @@ def test_tables_of_the_pages_are_those_of_the_results(monkeypatch: pytest.Monkey
 
 
 def test_a_table_is_put_where_it_belongs_and_nowhere_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module, page = script("pages"), tmp_path / "page.md"
     page.write_text(marked("one") + marked("two"), encoding="utf-8")
@@ -221,20 +220,8 @@ def test_committed_results_keep_the_contract(path: Path) -> None:
     assert path.parent.parent == BENCHMARKS / "results"
 
 
-def script(name: str) -> Any:
-    """A script as a module; its neighbours have to be on the path."""
-    path = BENCHMARKS / f"{name}.py"
-    if not path.is_file():
-        pytest.skip("the benchmarks are not part of this copy")
-    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
-def test_a_script_finds_what_it_imports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_finds_what_it_imports(script: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     try:
         script(path.stem)
@@ -252,7 +239,7 @@ def photographs(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_the_script_makes_a_result_that_keeps_it(hollow_bundle: Bundle, tmp_path: Path) -> None:
+def test_the_script_makes_a_result_that_keeps_it(script: Any, hollow_bundle: Bundle, tmp_path: Path) -> None:
     module = script("quality")
     photos = photographs(tmp_path / "photos", 3)
     options = ["--photos", photos, "--count", 2, "--rows", "identity", "median", "--name", "Here"]
@@ -274,7 +261,7 @@ def marked(name: str) -> str:
 
 
 def test_the_operations_are_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
@@ -310,7 +297,7 @@ def few_figures(cls: Any, *, clean: bool = True) -> Any:
 
 
 @pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch) -> Any:
+def study(script: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script with nets that are small enough for a test."""
     pytest.importorskip("torch")
     pytest.importorskip("accelerate")
@@ -367,7 +354,7 @@ def test_a_study_is_whole_and_goes_on_where_it_was_left(
         study.main(asked(tmp_path, "default", samples=12))
 
 
-def test_every_variant_is_one_change_of_what_can_be_trained(study: Any, tmp_path: Path) -> None:
+def test_every_variant_is_one_change_of_what_can_be_trained(script: Any, study: Any, tmp_path: Path) -> None:
     from relume.nets import build
     from relume.train.objectives import objective
 
@@ -389,7 +376,7 @@ def test_every_variant_is_one_change_of_what_can_be_trained(study: Any, tmp_path
     }
 
 
-def test_half_a_study_halves_local_nets_alone(study: Any, tmp_path: Path) -> None:
+def test_half_a_study_halves_local_nets_alone(script: Any, study: Any, tmp_path: Path) -> None:
     from relume.nets import build
 
     variants, sizes = script("variants").VARIANTS, {}
@@ -425,7 +412,7 @@ def test_equal_seeds_and_sizes_mean_equal_batches(study: Any, tmp_path: Path) ->
 
 
 def test_serving_is_measured_and_goes_on_where_it_was_left(
-    hollow_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Any, hollow_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("fastapi")
     pytest.importorskip("sqlalchemy")
@@ -476,7 +463,7 @@ def test_serving_is_measured_and_goes_on_where_it_was_left(
         module.main([*argv, "--seed", "1"])
 
 
-def test_arrivals_are_a_poisson_process_and_quantiles_keep_what_was_not_done() -> None:
+def test_arrivals_are_a_poisson_process_and_quantiles_keep_what_was_not_done(script: Any) -> None:
     module = script("serving")
     args = module.options(["--seconds", "4000", "--scans", "0.25"])
     found = module.arrivals(args, 2.0)
@@ -493,7 +480,7 @@ def test_arrivals_are_a_poisson_process_and_quantiles_keep_what_was_not_done() -
     assert module.quantiles([]) == {"count": 0, "p50_s": None, "p95_s": None, "p99_s": None}
 
 
-def test_what_latents_are_told_apart_by_is_right_where_the_answer_is_known() -> None:
+def test_what_latents_are_told_apart_by_is_right_where_the_answer_is_known(script: Any) -> None:
     torch = pytest.importorskip("torch")
     latent = script("latent")
     with torch.random.fork_rng(devices=[]):
@@ -510,7 +497,7 @@ def test_what_latents_are_told_apart_by_is_right_where_the_answer_is_known() -> 
     assert latent.probe(z, other[:20] * 1.3) > 0.9  # few against many count as much
 
 
-def test_grain_is_measured_beside_structure() -> None:
+def test_grain_is_measured_beside_structure(script: Any) -> None:
     pytest.importorskip("torch")
     latent = script("latent")
     rng = np.random.default_rng(0)
@@ -521,7 +508,7 @@ def test_grain_is_measured_beside_structure() -> None:
         assert latent.grain(noisy) == pytest.approx(255 * sigma, rel=0.03, abs=1e-6)
 
 
-def test_a_claim_is_met_by_its_whole_interval_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_is_met_by_its_whole_interval_alone(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = script("xray_table")
     claim = module.Claim("asked", "question", "figure", "{:.1%}", low=0.85, high=0.95)

@@ -1,6 +1,5 @@
 r"""The scripts that count evaluations and time starts: what they stand on."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,10 @@ from relume.bundle import Bundle
 from relume.diffusion import ResidualShift, residual_shift_posterior
 
 torch = pytest.importorskip("torch")
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def script(name: str) -> Any:
-    """A script as a module; it finds its neighbours."""
-    path = BENCHMARKS / f"{name}.py"
-    if not path.is_file():
-        pytest.skip("the benchmarks are not part of this copy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
-def fewer() -> Any:
+def fewer(script: Any) -> Any:
     return script("fewer")
 
 
@@ -88,7 +72,7 @@ def test_features_that_are_fresh_change_nothing(net: Any, fewer: Any, picture: n
 
 
 def test_what_was_measured_is_not_measured_again(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Any, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = script("start")
     runs: list[str] = []

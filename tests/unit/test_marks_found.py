@@ -1,6 +1,5 @@
 r"""The benchmark of found marks: damage taken apart is the damage of ``relume eval``; counts add up."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,9 @@ RESULTS = BENCHMARKS / "results" / "0.1.0"
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+def module(script: Any) -> Any:
     pytest.importorskip("cv2")
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("marks_found_benchmark", BENCHMARKS / "marks_found.py")
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    return script("marks_found")
 
 
 def committed(suite: str) -> dict[str, Any]:

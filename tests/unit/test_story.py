@@ -1,6 +1,5 @@
 r"""The story's arithmetic, on reports made here: its factors multiply to the whole."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,12 @@ from relume.bench.clock import latency
 from relume.bench.report import Cold, Operation, Profile, Rate, Report, Row
 from relume.bundle import Bundle
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SIDE = 512
 
 
 @pytest.fixture
-def story(monkeypatch: pytest.MonkeyPatch) -> Any:
-    if not (BENCHMARKS / "story.py").is_file():
-        pytest.skip("the benchmarks are not part of this copy")
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("story", BENCHMARKS / "story.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def story(script: Any) -> Any:
+    return script("story")
 
 
 def row(

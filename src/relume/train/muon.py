@@ -70,8 +70,8 @@ class Muon(torch.optim.Optimizer):
     dense layers go by AdamW. ``torch.optim.Muon``, whose steps these are, takes matrices alone and leaves the
     rest to another optimiser; a recipe and a checkpoint have one.
 
-    Processes that learn one net have the same gradients. Each orthogonalises its share of the kernels, and
-    all are given all steps: to the bit what one process would do.
+    Processes that learn one net are given the same gradients. Each orthogonalises its share of the kernels,
+    and all take all steps: with these gradients, what one process would do.
 
     Source: Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024; the scale: Liu et
     al., *Muon is Scalable for LLM Training*, 2025.
