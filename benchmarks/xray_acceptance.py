@@ -28,8 +28,9 @@ from relume.bench.intervals import paired_bootstrap
 from relume.bench.transmission import density_slope, hallucination, report, smoothed
 from relume.bench.uncertainty import coverage
 from relume.degrade.illumination import TEST, Shot, Simulator
+from relume.degrade.illumination.fixed import fixed_map
 from relume.degrade.illumination.formation import optics
-from relume.degrade.illumination.grid import fixed_map, shrunk
+from relume.degrade.illumination.grid import shrunk
 from relume.degrade.illumination.shots import window
 from relume.degrade.illumination.targets import LIMIT
 from relume.degrade.phantoms import HELD_OUT, wedge
@@ -42,6 +43,7 @@ FIGURES = ("psnr", "ssim", "density_error", "flatness", "loss")
 USUAL = Artefacts()  # what is taken off unless a user says otherwise
 TOGETHER = (4, 8, 20)  # images of one session; the last is all that a session has
 CALIBRATION = 8  # flats of other days, each with another lamp, that an instrument's map is made of
+FEW = (0, 1, 2)  # the same with fewer
 
 
 def measured(shot: Shot, background: np.ndarray, off: Artefacts = NO_ARTEFACTS) -> Row:
@@ -115,7 +117,8 @@ def known(net: BackgroundNet, seed: int) -> Row:
     found = ours(net, shot, flats)
     stale = simulator.flat(seed % 20, shape_drift=0.015) - shot.dark
     row = measured(shot, found.field, USUAL) | {"coverage": spread(shot, found)}
-    others = {
+    few = {f"of_{count}": measured(shot, ours(net, shot, flats[:count]).field, USUAL) for count in FEW}
+    others = few | {
         "bare": measured(shot, net(light(shot), fixed=fixed_map(flats)).field),
         "stale": measured(shot, ESTIMATORS["flat"](light(shot), [stale])),
         "cleared_stale": measured(shot, ESTIMATORS["flat"](light(shot), [USUAL.cleared(stale)]), USUAL),

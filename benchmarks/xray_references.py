@@ -25,7 +25,7 @@ from quality import filed
 from relume import __version__
 from relume.background import ESTIMATORS
 from relume.degrade.illumination import TEST, Shot, Simulator
-from relume.degrade.illumination.grid import fixed_map
+from relume.degrade.illumination.fixed import fixed_map
 from relume.tasks.xray import BackgroundNet
 from relume.train import TRAINABLE, Run, train
 from relume.train.export_xray import export_xray

@@ -9,7 +9,7 @@ from relume.background.smooth import gaussian
 from relume.bench.transmission import report
 from relume.bench.uncertainty import coverage
 from relume.degrade.illumination import TEST, Simulator
-from relume.degrade.illumination.grid import fixed_map
+from relume.degrade.illumination.fixed import fixed_map
 from relume.tasks.xray import BackgroundNet
 
 SIDE, SESSIONS = 256, 8

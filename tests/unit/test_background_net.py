@@ -18,7 +18,8 @@ from relume import bundle as bundles  # noqa: E402
 from relume.background import GLARE, evened, without_glare  # noqa: E402
 from relume.cli import main  # noqa: E402
 from relume.degrade.illumination import VALIDATION, Simulator  # noqa: E402
-from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working  # noqa: E402
+from relume.degrade.illumination.fixed import fine_pattern, fixed_map  # noqa: E402
+from relume.degrade.illumination.grid import answered, asked, shrunk, working  # noqa: E402
 from relume.errors import TrainingError, UsageError  # noqa: E402
 from relume.nets import build  # noqa: E402
 from relume.tasks.xray import METHODS, BackgroundNet, estimate_background  # noqa: E402
@@ -116,26 +117,8 @@ def test_any_camera_fits_on_the_grid() -> None:
     assert working((10, 10), 64, 32).shape == (64, 64)
 
 
-def test_what_is_slow_and_what_is_fine_are_all_of_it() -> None:
-    y, x = np.mgrid[:128, :128] / 128
-    slow, fine = 0.5 * np.cos(2 * x + y), 0.02 * np.cos(2 * np.pi * 16 * x)
-    assert np.abs(fine_pattern(slow)[16:-16, 16:-16]).max() < 0.01
-    np.testing.assert_allclose(fine_pattern(fine)[16:-16, 16:-16], fine[16:-16, 16:-16], atol=1e-3)
+def test_what_is_shrunk_keeps_its_level() -> None:
     assert np.abs(shrunk(np.ones((37, 50)), (8, 11)) - 1).max() < 1e-5
-
-
-def test_the_map_of_an_instrument_is_found_from_flats_of_other_days() -> None:
-    flats = []
-    for day in range(6):
-        other = Simulator(VALIDATION[day], 128, instrument=3)
-        flats.append(other.flat(0, exposures=40) - other.session.detector.dark)
-    known = Simulator(VALIDATION[50], 128, instrument=3)
-    truth, inside = fine_pattern(known.light.fixed), known.light.vignette > 0.97
-    assert np.corrcoef(fixed_map(flats)[inside], truth[inside])[0, 1] > 0.95
-    with pytest.raises(UsageError, match="flats of one size"):
-        fixed_map([np.ones((8, 8)), np.ones((8, 9))])
-    with pytest.raises(UsageError, match="not above the dark"):
-        fixed_map([-np.ones((8, 8))])
 
 
 # --- the bundle ------------------------------------------------------------------------------------------
@@ -265,7 +248,7 @@ def test_only_a_net_that_tells_its_error_is_exported(tmp_path: Path) -> None:
 
 def test_error_bars_of_a_known_instrument_are_those_of_a_map_that_can_be_made(net: BackgroundNet) -> None:
     from relume.degrade.illumination import VALIDATION, Simulator
-    from relume.degrade.illumination.grid import fine_pattern
+    from relume.degrade.illumination.fixed import fine_pattern
     from relume.train.export_xray import _map_of_other_days
 
     seed = VALIDATION[0]

@@ -38,7 +38,8 @@ from relume.background import (
 )
 from relume.background.estimator import Needs, normalised
 from relume.bundle import Bundle
-from relume.degrade.illumination.grid import answered, asked, fixed_map, working
+from relume.degrade.illumination.fixed import fixed_map
+from relume.degrade.illumination.grid import answered, asked, working
 from relume.errors import BundleNotFound, UsageError
 
 from .series import LEAST, Seen, series
@@ -124,7 +125,7 @@ class BackgroundNet:
 
         .. math:: \hat B \propto e^{F + u(f(s(I e^{-F})))}
 
-        F is the fixed map (:func:`~relume.degrade.illumination.grid.fixed_map`), s shrinks, u enlarges and f
+        F is the fixed map (:func:`~relume.degrade.illumination.fixed.fixed_map`), s shrinks, u enlarges and f
         is the net. I is the image less its ``glare``, but for a net whose card does not say that it learned
         from such images. What is then slowly uneven where the image is empty is taken off, if ``empty``.
         Without ``fixed`` F is the bundle's own map if that has the image's size, else 0. The exposure does

@@ -9,7 +9,7 @@ import numpy as np
 
 from relume.background import with_glare
 from relume.bundle import Bundle
-from relume.degrade.illumination.grid import DARKEST, fine_pattern
+from relume.degrade.illumination.fixed import DARKEST, fine_pattern
 from relume.errors import UsageError
 from relume.mosaic import FIELDS as CLASSICAL
 from relume.mosaic.fields import Common
@@ -91,7 +91,7 @@ def learned_field(net: BackgroundNet, *, glare: float = 0.0) -> Common:
 
     .. math:: F = P + \frac{\sum_i \sigma_i^{-2} (\ln \hat B_i - P)}{\sum_i \sigma_i^{-2}}
 
-    P is the fine pattern (:func:`~relume.degrade.illumination.grid.fine_pattern`) of the field that
+    P is the fine pattern (:func:`~relume.degrade.illumination.fixed.fine_pattern`) of the field that
     ``gradients`` finds, with its dark corners, :math:`\hat B_i` the net's background of tile i with P as its
     fixed map, and :math:`\sigma_i` its error. ``glare`` is what was taken off the tiles.
     """

@@ -27,7 +27,8 @@ from relume._version import __version__
 from relume.background import Artefacts, evened
 from relume.bundle import Bundle
 from relume.degrade.illumination import VALIDATION, Simulator
-from relume.degrade.illumination.grid import answered, asked, fine_pattern, fixed_map, shrunk, working
+from relume.degrade.illumination.fixed import fine_pattern, fixed_map
+from relume.degrade.illumination.grid import answered, asked, shrunk, working
 from relume.errors import TrainingError
 from relume.nets import build
 from relume.train.checkpoint import averaged, samples

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from relume.background import Artefacts
 from relume.degrade.illumination import TRAIN, Simulator
-from relume.degrade.illumination.grid import fine_pattern
+from relume.degrade.illumination.fixed import fine_pattern
 from relume.degrade.illumination.shots import develop
 from relume.degrade.illumination.targets import channels, network_input, network_target
 from relume.degrade.phantoms import HELD_OUT, KINDS

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relume.background import Artefacts
-from relume.degrade.illumination.grid import fixed_map, shrunk
+from relume.degrade.illumination.fixed import fixed_map
+from relume.degrade.illumination.grid import shrunk
 from relume.degrade.illumination.targets import network_target
 from relume.errors import ImageError, TrainingError
 from relume.scan import open_frames

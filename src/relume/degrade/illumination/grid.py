@@ -2,36 +2,29 @@ r"""A camera's image on the grid that a background net works on, and its answer 
 
 Light is slow, so the net sees the image shrunk to ``side`` pixels along its shorter side, whatever the camera
 has. What is finer and belongs to the instrument is no matter for a net: it is the same in every frame, and is
-kept as a map of its own (:func:`fixed_map`), divided out before and put back after.
+kept as a map of its own (:mod:`.fixed`), divided out before and put back after.
 """
 
 __all__ = [
-    "DARKEST",
-    "SLOW",
     "STRIP",
     "Working",
     "answered",
     "asked",
-    "fine_pattern",
-    "fixed_map",
     "shrunk",
     "working",
 ]
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relume.degrade.resample import gaussian_matrix, resize_matrix
+from relume.degrade.resample import resize_matrix
 from relume.errors import UsageError
 
 from .targets import LIMIT, channels, network_input
 
 STRIP = 8  # from this ratio of sides on the net is not asked
-SLOW = 1 / 32  # σ of what counts as slow, in shorter sides: the fixed map holds what is finer
-DARKEST = float(np.log(0.5))
 Plane = NDArray[np.float32]
 
 
@@ -111,33 +104,3 @@ def _back(plane: Plane, view: int) -> Plane:
     """What :func:`_turned` undoes."""
     laid = plane.T if view & 4 else plane
     return laid[:: -1 if view & 1 else 1, :: -1 if view & 2 else 1]
-
-
-def fine_pattern(light: NDArray[np.floating]) -> Plane:
-    """What of log B (..., H, W), its median 0, is finer than 1/32 of the shorter side.
-
-    Corners that are darker than half of the median count as half: a vignette's edge moves from day to day.
-    """
-    h, w = light.shape[-2:]
-    rows, columns = (gaussian_matrix(n, SLOW * min(h, w)) for n in (h, w))
-    light = np.maximum(np.asarray(light, np.float32), DARKEST)
-    return np.asarray(light - rows @ light @ columns.T, np.float32)
-
-
-def fixed_map(flats: Sequence[NDArray[np.floating]]) -> Plane:
-    """The fixed map of an instrument (H,W): the fine pattern of log counts, as the median over flats.
-
-    Flats are counts less the dark level, of any exposure.
-
-    Raises:
-        UsageError: there is none, they differ in size, or one is not above the dark level.
-    """
-    if not len(flats) or len({flat.shape for flat in flats}) > 1:
-        raise UsageError("a fixed map is made of flats of one size; give at least one")
-    patterns = []
-    for flat in flats:
-        middle = float(np.nanmedian(flat))
-        if not middle > 0:
-            raise UsageError("a flat is not above the dark level by its median")
-        patterns.append(fine_pattern(network_input(np.nan_to_num(flat, nan=middle))))
-    return np.asarray(np.median(patterns, axis=0), np.float32)
