@@ -4,9 +4,9 @@ It needs no net: it is the same in every frame, is found from flats of any days,
 back after.
 """
 
-__all__ = ["DARKEST", "SLOW", "fine_pattern", "fixed_map"]
+__all__ = ["DARKEST", "fine_pattern", "fixed_map"]
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from relume.errors import UsageError
 
 from .targets import network_input
 
-SLOW = 1 / 32  # σ of what counts as slow, in shorter sides: the fixed map holds what is finer
+_SLOW = 1 / 32  # σ of what counts as slow, in shorter sides: the fixed map holds what is finer
 DARKEST = float(np.log(0.5))
 _DEGREE = 6  # of the polynomial that goes first: a slope is not to end as a pattern at the border
 _FITTED = 64  # points along a side that it is fitted to
@@ -26,6 +26,7 @@ _ROUNDS = 6
 _OUTLIER = 6.0  # spreads from the polynomial: a corner, not light
 _UNLIT = -0.25  # of log light against the polynomial, smoothed: here is a corner, whose edge moves
 _OUTSTANDING = 5.0  # standard errors by which a pixel differs from the other flats, or from noise
+_QUIETEST = 0.1  # of the median variance: as little noise a flat is believed to have
 _OWN = 0.01  # of the light: what pixels may differ by for good
 _TOUCHING = 0.4  # correlation of neighbours, at most
 _PAD = 32  # pixels that are mirrored around a map before its spectrum is taken
@@ -76,29 +77,32 @@ def fixed_map(flats: Sequence[NDArray[np.floating]]) -> Plane:
         lit.append(mask)
         noises.append(_noise(pattern, mask))
     stack = np.stack(patterns)
-    variance = np.array([each.variance for each in noises], np.float32)
+    variance = np.array([each.variance for each in noises])
+    variance = np.maximum(variance, _QUIETEST * np.median(variance))
     if len(stack) > 2:
         common = np.median(stack, 0)
         reach = _OUTSTANDING * np.sqrt(variance + np.pi / 2 * variance.mean() / len(stack))
         for pattern, far in zip(stack, reach, strict=True):
             np.clip(pattern, common - far, common + far, out=pattern)
     weights = 1 / variance / np.sum(1 / variance)
-    share = np.stack(lit) * weights[:, None, None]
-    total = share.sum(0)
-    mean = np.asarray((share * stack).sum(0) / np.maximum(total, 1e-3), np.float32)
-    apart = [np.where(total > 0.5, pattern - mean, 0) for pattern in stack]
+    total, mean = np.zeros(stack.shape[1:]), np.zeros(stack.shape[1:])
+    for pattern, mask, weight in zip(stack, lit, weights, strict=True):
+        total += weight * mask
+        mean += weight * mask * pattern
+    mean /= np.maximum(total, 1e-3)
+    apart = (np.where(total > 0.5, pattern - mean, 0) for pattern in stack)
     floor = _differing(apart, weights) if len(stack) > 1 else _alone(noises[0], mean.shape)
     smooth = _above(mean, floor)
     single = np.abs(mean - smooth) > _OUTSTANDING * np.sum(1 / variance) ** -0.5
-    return np.where(single, mean, smooth)
+    return np.where(single, mean, smooth).astype(np.float32)
 
 
 def _fine(light: Plane) -> tuple[Plane, NDArray[np.bool_]]:
     """The fine pattern (H,W), and where there is light enough for one."""
     h, w = light.shape
     left = np.clip(light - _slow(light), DARKEST, -DARKEST)
-    down, right = (gaussian_matrix(n, SLOW * min(h, w)) for n in (h, w))
-    edge_down, edge_right = (gaussian_matrix(n, SLOW * min(h, w) / 2) for n in (h, w))
+    down, right = (gaussian_matrix(n, _SLOW * min(h, w)) for n in (h, w))
+    edge_down, edge_right = (gaussian_matrix(n, _SLOW * min(h, w) / 2) for n in (h, w))
     unlit = (edge_down @ left @ edge_right.T < _UNLIT).astype(np.float32)
     lit = edge_down @ unlit @ edge_right.T < 0.05  # and not near it
     if not lit.any():
@@ -150,7 +154,7 @@ def _noise(pattern: Plane, lit: NDArray[np.bool_]) -> _Noise:
     return _Noise(variance, min(max(1 - near / variance, 0.0), _TOUCHING))
 
 
-def _differing(apart: Sequence[Plane], weights: NDArray[np.floating]) -> NDArray[np.float64]:
+def _differing(apart: Iterable[NDArray[np.floating]], weights: NDArray[np.floating]) -> NDArray[np.float64]:
     """The power of the noise of a weighted mean, by what the patterns differ by from it."""
     parts = zip(apart, weights, strict=True)
     return sum(
@@ -166,7 +170,7 @@ def _alone(noise: _Noise, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return np.asarray(max(0.0, noise.variance - _OWN**2) * h * w * cy * cx)
 
 
-def _above(pattern: Plane, floor: NDArray[np.float64]) -> Plane:
+def _above(pattern: NDArray[np.floating], floor: NDArray[np.floating]) -> NDArray[np.floating]:
     """What of a pattern (H,W) stands above the power of its noise, ring by ring of its spectrum."""
     spectrum = _spectrum(pattern)
     fy, fx, (h, w) = _frequencies(pattern.shape)
@@ -178,10 +182,10 @@ def _above(pattern: Plane, floor: NDArray[np.float64]) -> Plane:
     gain = np.clip(1 - noise / np.maximum(power, 1e-30), 0, 1)
     kept = np.fft.irfft2(spectrum * gain[rings], (h, w))
     rows, columns = (slice(min(_PAD, side), min(_PAD, side) + side) for side in pattern.shape)
-    return np.asarray(kept[rows, columns], np.float32)
+    return kept[rows, columns]
 
 
-def _spectrum(pattern: Plane) -> NDArray[np.complexfloating]:
+def _spectrum(pattern: NDArray[np.floating]) -> NDArray[np.complexfloating]:
     """Of a pattern that is mirrored beyond its borders."""
     return np.fft.rfft2(np.pad(pattern, [(min(_PAD, n),) * 2 for n in pattern.shape], mode="symmetric"))
 
