@@ -18,6 +18,7 @@ from relume import bundle as bundles
 from relume.cli.streams import write_text
 from xray_table import (
     acceptance,
+    by_light,
     mosaics,
     mosaics_each,
     on_measured,
@@ -275,6 +276,7 @@ TABLES: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "plates": ("blocks", "docs/methods.md", plates),
     "soft-marks": ("soft-marks", "docs/methods.md", soft),
     "acceptance": ("xray-acceptance", "docs/xray.md", acceptance),
+    "by-light": ("xray-acceptance", "docs/xray.md", by_light),
     "own-references": ("xray-references", "docs/xray.md", own_references),
     "mosaics": ("xray-mosaics", "docs/xray.md", mosaics),
     "small-mosaics": ("xray-small-mosaics", "docs/xray.md", small_mosaics),

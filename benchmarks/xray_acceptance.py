@@ -16,6 +16,8 @@ __all__ = ["main"]
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from relume.degrade.illumination.formation import optics
 from relume.degrade.illumination.grid import shrunk
 from relume.degrade.illumination.shots import window
 from relume.degrade.illumination.targets import LIMIT
-from relume.degrade.phantoms import HELD_OUT, wedge
+from relume.degrade.phantoms import HELD_OUT, KINDS, wedge
 from relume.tasks.xray import Background, BackgroundNet, estimate_background
 
 HERE = Path(__file__).resolve().parent
@@ -83,9 +85,19 @@ def on_grid(background: np.ndarray, side: int) -> np.ndarray:
     return np.exp(shrunk(shrunk(field, (side, side)), background.shape))
 
 
-def unseen(net: BackgroundNet, seed: int, kinds: Sequence[str] | None = None) -> Row:
+def met(seed: int, flux: float | None, **how: Any) -> Simulator:
+    """A session, in the light that it draws or in that of ``flux`` quanta a pixel."""
+    simulator = Simulator(seed, **how)
+    if flux is not None:
+        simulator.session = replace(simulator.session, flux=flux)
+    return simulator
+
+
+def unseen(
+    net: BackgroundNet, seed: int, kinds: Sequence[str] = tuple(KINDS), flux: float | None = None
+) -> Row:
     """An instrument and a session that nobody has seen."""
-    simulator = Simulator(seed) if kinds is None else Simulator(seed, kinds=kinds)
+    simulator = met(seed, flux, kinds=kinds)
     shot = simulator.shot(seed % 20)
     found = ours(net, shot)
     row = measured(shot, found.field, USUAL) | {"coverage": spread(shot, found)}
@@ -105,14 +117,14 @@ def unseen(net: BackgroundNet, seed: int, kinds: Sequence[str] | None = None) ->
     return row | over | {"over_raw": row["psnr"] - row["none_psnr"], "over_each": min(over.values())}
 
 
-def known(net: BackgroundNet, seed: int) -> Row:
+def known(net: BackgroundNet, seed: int, flux: float | None = None) -> Row:
     """An instrument whose map was made on other days; new lamp, drift and sample."""
     instrument = seed - TEST.start  # its first session is one of the training split
     flats = []
     for day in range(CALIBRATION):
-        other = Simulator(TEST.stop + CALIBRATION * seed + day, instrument=instrument)
+        other = met(TEST.stop + CALIBRATION * seed + day, flux, instrument=instrument)
         flats.append(other.flat(0) - other.session.detector.dark)
-    simulator = Simulator(seed, instrument=instrument)
+    simulator = met(seed, flux, instrument=instrument)
     shot = simulator.shot(seed % 20)
     found = ours(net, shot, flats)
     stale = simulator.flat(seed % 20, shape_drift=0.015) - shot.dark
@@ -181,6 +193,12 @@ def steps(net: BackgroundNet, seed: int) -> Row:
     return {name: density_slope(corrected(a, b), shot.clean, valid) for name, (a, b) in ways.items()}
 
 
+MEASURED = {"strong": 12_000.0, "weak": 2_700.0}  # quanta a pixel in two series of the first beamline
+LIGHT: dict[str, Callable[[BackgroundNet, int], Row]] = {
+    f"{name}-{light}": partial(ask, flux=flux)
+    for light, flux in MEASURED.items()
+    for name, ask in (("unseen", unseen), ("known", known))
+}
 QUESTIONS: dict[str, Callable[[BackgroundNet, int], Row]] = {
     "unseen": unseen,
     "unseen-sample": lambda net, seed: unseen(net, seed, HELD_OUT),
@@ -190,6 +208,7 @@ QUESTIONS: dict[str, Callable[[BackgroundNet, int], Row]] = {
     "empty": empty,
     "other-sample": other_sample,
     "steps": steps,
+    **LIGHT,
 }
 
 

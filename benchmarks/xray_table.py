@@ -2,6 +2,7 @@
 
 __all__ = [
     "acceptance",
+    "by_light",
     "mosaics",
     "mosaics_each",
     "on_measured",
@@ -78,6 +79,9 @@ CLAIMS = (
             ("stale flat", "stale_psnr"),
             ("stale flat less glare and outliers", "cleared_stale_psnr"),
             ("ours with them left in", "bare_psnr"),
+            ("with no flat", "of_0_psnr"),
+            ("with one", "of_1_psnr"),
+            ("with two", "of_2_psnr"),
             ("the true background", "true_psnr"),
         ),
     ),
@@ -179,6 +183,34 @@ def acceptance(facts: Facts) -> str:
         beside = ", ".join(f"{name} {claim.shape.format(figures[key]['mean'])}" for name, key in claim.beside)
         lines.append(f"| {claim.asked} | {shown} | {verdict(claim, found)} | {beside} |")
     return re.sub(r"(?<=\d)%", " %", "\n".join(lines).replace(" -", " −"))
+
+
+def by_light(facts: Facts) -> str:
+    """The first questions in light as the sessions draw it, and in that of two measured series."""
+    lights = {"": "300 to 15,000, as drawn", "-strong": "12,000", "-weak": "2,700"}
+    rows = (
+        ("instrument and session never seen: PSNR", "unseen", "psnr", DB),
+        ("known instrument, 8 flats of other days: PSNR", "known", "psnr", DB),
+        ("the same with no flat", "known", "of_0_psnr", DB),
+        ("with one", "known", "of_1_psnr", DB),
+        ("with two", "known", "of_2_psnr", DB),
+        ("stale flat", "known", "stale_psnr", DB),
+        ("stale flat less glare and outliers", "known", "cleared_stale_psnr", DB),
+        ("the true background", "known", "true_psnr", DB),
+        ("known instrument: error of optical density", "known", "density_error", SMALL),
+        ("stale flat", "known", "stale_density_error", SMALL),
+        ("the true background", "known", "true_density_error", SMALL),
+        ("known instrument: 90 % interval holds", "known", "coverage", "{:.1%}"),
+    )
+    lines = [f"| quanta a pixel | {' | '.join(lights.values())} |", "|---" * 4 + "|"]
+    for name, question, figure, shape in rows:
+        found = [facts["figures"][question + light][figure] for light in lights]
+        cells = [
+            f"{shape.format(each['mean'])} ({shape.format(each['low'])} to {shape.format(each['high'])})"
+            for each in found
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return re.sub(r"(?<=\d)%", " %", re.sub(r" dB(?= to|\))", "", "\n".join(lines)))
 
 
 def on_measured(facts: Facts) -> str:
