@@ -8,7 +8,7 @@ means with 95 % bootstrap intervals over sessions; --name writes it as a file of
 ``pages.py`` makes the table of docs/xray.md and, with --xray-card, what the model's card says of its quality.
 Figures that begin with ``bare`` are of images
 whose glare and outliers were left in, ``cleared`` ones of classical methods with what ours takes off taken
-off, too. About 35 s a session on one free core.
+off, too. About a minute a session on one free core.
 """
 
 __all__ = ["main"]

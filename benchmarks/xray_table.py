@@ -198,8 +198,8 @@ def by_light(facts: Facts) -> str:
         ("stale flat less glare and outliers", "known", "cleared_stale_psnr", DB),
         ("the true background", "known", "true_psnr", DB),
         ("known instrument: error of optical density", "known", "density_error", SMALL),
-        ("stale flat", "known", "stale_density_error", SMALL),
-        ("the true background", "known", "true_density_error", SMALL),
+        ("the same over a stale flat", "known", "stale_density_error", SMALL),
+        ("the same over the true background", "known", "true_density_error", SMALL),
         ("known instrument: 90 % interval holds", "known", "coverage", "{:.1%}"),
     )
     lines = [f"| quanta a pixel | {' | '.join(lights.values())} |", "|---" * 4 + "|"]
